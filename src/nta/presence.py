@@ -1,0 +1,174 @@
+"""Tracks, Diffusion -> Presence: how many tracks, and how long, a particle of each size makes while it drifts through the light.
+
+Small particles leave the light sooner and make more and shorter tracks; bright ones are seen deeper. Dividing by what one particle per
+micrometre of depth would make turns tracks into numbers of particles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nta.diffusion import Diffusion
+from nta.settings import Used
+from nta.tracks import Tracks
+
+DEPTH_CELLS = 48
+FIT_SIZES = 24
+SHORTEST_LOG_SNR = 0.15  # a size seen at all is seen somewhat above the threshold
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Expected tracks of each size, for one particle per um of depth in the whole video.
+
+    Attributes
+    ----------
+    log_tracks : (n_frames + 1, k) float64, ln of the expected number of tracks that span n frames
+    tracks : (k,) float64, expected number of tracks of at least `min_frames`
+    depth_um : (k,) float64, full depth in which a particle of each size is seen
+    visitors_um : (k,) float64, different particles that come through in the whole video, per particle per um of depth
+    """
+
+    log_tracks: np.ndarray
+    tracks: np.ndarray
+    depth_um: np.ndarray
+    visitors_um: np.ndarray
+    chosen: Mapping[str, Used] = field(default_factory=dict)
+
+
+def find_presence(tracks: Tracks, diffusion: Diffusion, diffusion_um2_s: np.ndarray, dt_s: float, min_frames: int) -> Presence:
+    """Fit the scale of the depth and the share of frames in which a visible particle is missed to the tracks' lengths.
+
+    The shape of the depth over size comes from the light: in a sheet of Gaussian profile of SD w a particle of peak signal-to-noise q
+    above the threshold is seen to ``w sqrt(2 ln q)``, and the mean of ``ln(SNR / threshold)`` of its detections is ``2/3 ln q``.
+    """
+    n_frames = tracks.spots.n_frames
+    threshold, gap = tracks.spots.chosen["threshold_snr"].value, tracks.chosen["gap_frames"].value
+    log_peak = 1.5 * _log_snr(tracks, diffusion)
+    span = span_frames(tracks)[diffusion.track]
+    # the fit looks at a coarse grid of sizes; only two numbers are sought
+    coarse = np.unique(np.linspace(0, len(diffusion.grid_nm) - 1, FIT_SIZES).round().astype(int))
+    likelihood = np.exp(diffusion.loglik[:, coarse].astype(float))
+
+    def cost(p: np.ndarray) -> float:
+        width, miss = float(np.exp(p[0])), float(1 / (1 + np.exp(-p[1])))
+        counts = _expected(diffusion_um2_s[coarse], log_peak[coarse], threshold, width, miss, dt_s, n_frames, gap)
+        prior = 0.5 * ((p[1] + 4) / 1.5) ** 2
+        return prior - _profiled(likelihood * counts[span], counts[min_frames:].sum(axis=0))
+
+    from scipy.optimize import minimize
+
+    start = np.array([np.log(4.0), -4.0])
+    fit = minimize(cost, start, method="Nelder-Mead", options={"maxfev": 60, "xatol": 0.02, "fatol": 0.1})
+    width, miss = float(np.exp(fit.x[0])), float(1 / (1 + np.exp(-fit.x[1])))
+    counts = _expected(diffusion_um2_s, log_peak, threshold, width, miss, dt_s, n_frames, gap)
+    depth = 2 * width * np.sqrt(2 * log_peak)
+    return Presence(
+        np.log(np.maximum(counts, 1e-300)),
+        counts[min_frames:].sum(axis=0),
+        depth,
+        # particles that cross an interval in a time T: its length and, on both sides, the mean largest excursion sqrt(4 D T / pi)
+        depth + 2 * np.sqrt(4 * diffusion_um2_s * n_frames * dt_s / np.pi),
+        {"sheet_sd_um": Used(round(width, 3), "measured"), "missed_share": Used(round(miss, 4), "measured")},
+    )
+
+
+def span_frames(tracks: Tracks) -> np.ndarray:
+    """Return (n_tracks,) frames from the first to the last spot of each track, both counted."""
+    frame = tracks.spots.frame
+    return (frame[tracks.start[1:] - 1] - frame[tracks.start[:-1]] + 1).astype(np.int64)
+
+
+def _log_snr(tracks: Tracks, diffusion: Diffusion) -> np.ndarray:
+    """Return (k,) the mean of ln(SNR / threshold) of the detections of each size, a quadratic in ln d.
+
+    Regressed on the posterior means of ln d and its square, since a track's size is uncertain (regression calibration); a weak prior
+    keeps the slope where all particles are of one size.
+    """
+    log_ratio = np.log(tracks.spots.snr / tracks.spots.chosen["threshold_snr"].value)
+    per_track = np.add.reduceat(log_ratio, tracks.start[:-1])[diffusion.track]
+    n = tracks.n_spots[diffusion.track].astype(float)
+    ln_d = np.log(diffusion.grid_nm)
+    posterior = np.exp(diffusion.loglik.astype(float))
+    weight = np.full(len(ln_d), 1 / len(ln_d))
+    for _ in range(60):
+        mixed = posterior @ weight
+        weight = weight * (posterior.T @ (1 / mixed)) / len(posterior)
+    posterior = posterior * weight
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    centre = float(np.sum(weight * ln_d))
+    first = posterior @ (ln_d - centre)
+    second = posterior @ (ln_d - centre) ** 2
+    basis = np.column_stack([np.ones_like(first), first, second])
+    # slope of 2/3 of an exponent of 3 +- 2; curvature from the camera's ceiling
+    prior_mean, prior_sd = np.array([0.0, 2.0, -0.3]), np.array([10.0, 1.3, 0.5])
+    scatter = 0.5  # of a track's mean ln SNR about its size's: where in the sheet it was
+    # tracks of one particle and frames of one track repeat each other: a track counts as one look
+    normal = basis.T @ basis / scatter**2 + np.diag(1 / prior_sd**2)
+    coefficient = np.linalg.solve(normal, basis.T @ (per_track / n) / scatter**2 + prior_mean / prior_sd**2)
+    seen = np.quantile(first, [0.02, 0.98])
+    # no extrapolation of a parabola: beyond the sizes seen the slope of the edge goes on, never falling
+    inside = np.clip(ln_d - centre, *seen)
+    value = coefficient[0] + coefficient[1] * inside + coefficient[2] * inside**2
+    edge = np.maximum(coefficient[1] + 2 * coefficient[2] * inside, 0.0)
+    value = value + edge * (ln_d - centre - inside)
+    return np.clip(np.maximum.accumulate(value), SHORTEST_LOG_SNR, 4.0)
+
+
+def _expected(
+    diffusion_um2_s: np.ndarray, log_peak: np.ndarray, threshold: float, width_um: float, miss: float, dt_s: float, n_frames: int, gap: int
+) -> np.ndarray:
+    """Return (n_frames + 1, k) expected number of tracks of each span, for one particle per um of depth.
+
+    A particle diffuses in depth z, reflected at the centre of the sheet; it is detected with probability ``Phi(SNR(z) - threshold)``
+    less the missed share, a track ends after `gap` + 1 frames (`gap` 0 or 1) without detection. Tracks cut by the start or end of the
+    video are counted.
+    """
+    from scipy.special import ndtr
+
+    k = len(diffusion_um2_s)
+    reach = width_um * np.sqrt(2 * log_peak) * 1.15 + 3.0 * np.sqrt(2 * diffusion_um2_s * dt_s)
+    cell = reach / DEPTH_CELLS
+    z = (np.arange(DEPTH_CELLS) + 0.5) * cell[:, None]
+    seen = (1 - miss) * ndtr(threshold * np.expm1(log_peak[:, None] - 0.5 * (z / width_um) ** 2))
+    sd = np.sqrt(2 * diffusion_um2_s * dt_s)[:, None, None]
+    upper, lower = z[:, None, :] + 0.5 * cell[:, None, None], z[:, None, :] - 0.5 * cell[:, None, None]
+    here = z[:, :, None]
+    # from cell i to cell j, or to its mirror image behind the centre
+    move = ndtr((upper - here) / sd) - ndtr((lower - here) / sd) + ndtr((-lower - here) / sd) - ndtr((-upper - here) / sd)
+
+    def onward(density: np.ndarray) -> np.ndarray:
+        return np.matmul(density[:, None, :], move)[:, 0, :]
+
+    def chance(value: np.ndarray) -> np.ndarray:
+        return np.matmul(move, value[:, :, None])[:, :, 0]
+
+    soon = chance(seen)
+    gone = 1 - soon - gap * chance((1 - seen) * soon)  # neither in the next frame nor, where that is waited for, in the one after
+    measure = 2 * cell[:, None]  # both halves of the sheet
+    counts = np.zeros((n_frames + 1, k))
+    # three kinds: begun and ended inside the video, cut at its start (as many at its end), cut at both
+    inside, cut = seen * gone * measure, seen * measure
+    states = [(inside, np.zeros_like(inside)), (cut, np.zeros_like(cut))]
+    for n in range(1, n_frames + 1):
+        (now, gap), (now_cut, gap_cut) = states
+        if n < n_frames:
+            counts[n] = max(n_frames - n - 1, 0) * np.sum(now * gone, axis=1) + 2 * np.sum(now_cut * gone, axis=1)
+        else:
+            counts[n] = np.sum(now_cut, axis=1)
+        if n > 50 and counts[n].max() < 1e-9 * counts.max():
+            break
+        states = [(seen * onward(a + b), gap * (1 - seen) * onward(a)) for a, b in states]
+    return counts
+
+
+def _profiled(matrix: np.ndarray, expected: np.ndarray, iterations: int = 40) -> float:
+    """Return ``max_c sum_i ln sum_k c_k matrix_ik - sum_k c_k expected_k`` by EM, (Poisson process of tracks)."""
+    number = len(matrix) / len(expected) / expected
+    for _ in range(iterations):
+        mixed = np.maximum(matrix @ number, 1e-300)
+        number = number * (matrix.T @ (1 / mixed)) / expected
+    return float(np.sum(np.log(np.maximum(matrix @ number, 1e-300))) - number @ expected)
