@@ -20,7 +20,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from conftest import FPS, PIXEL_SIZE_UM, tiny_frames
-from fake_result import fake_result
+from fake_result import empty_result, fake_result
 
 from nta.cli import cli
 from nta.cli.exits import BUG, DATA, INTERRUPTED, SOME_FAILED, TERMINATED, USAGE
@@ -76,10 +76,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
             progress("spots", 1, 2)
             progress("spots", 2, 2)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        result = fake_result(name=name, path=path, sha256=digest, settings=settings, n_tracks=0 if stem.startswith("empty") else 40)
-        if stem.startswith("warned"):
-            result = replace(result, notices=(Notice("first", "the first\nwarning"), Notice("second", f"{path}: the second")))
-        return result
+        make = empty_result if stem.startswith("empty") else fake_result
+        notices = (Notice("first", "the first\nwarning"), Notice("second", f"{path}: the second")) if stem.startswith("warned") else ()
+        return replace(make(name=name, path=path, sha256=digest, settings=settings), notices=notices)
 
     monkeypatch.setitem(sys.modules, "nta.pipeline", SimpleNamespace(analyze=analyze))
     return seen
@@ -157,6 +156,13 @@ def test_headings_are_bold_on_a_terminal_unless_no_colour_is_wanted(monkeypatch)
     assert "\x1b" not in CliRunner().invoke(cli, ["analyze", "--help"], color=True).stdout
 
 
+def test_errors_are_coloured_on_a_terminal_unless_no_colour_is_wanted(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert CliRunner().invoke(cli, ["analyze"], color=True).stderr.startswith("nta: \x1b[31m\x1b[1merror:\x1b[0m missing argument")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert CliRunner().invoke(cli, ["analyze"], color=True).stderr.startswith("nta: error: missing argument")
+
+
 def test_version():
     from nta import __version__
 
@@ -179,7 +185,7 @@ def test_nta_alone_shows_the_help():
     [
         ("frobnicate", "no such command 'frobnicate' (see nta --help)"),
         ("analyze", "missing argument 'VIDEO...' (see nta analyze --help)"),
-        ("analyze a.tif --fpss 3", "no such option '--fpss'. (Did you mean one of: '--fps'"),
+        ("analyze a.tif --fpss 3", "no such option '--fpss'. Did you mean '--fps'? (see nta analyze --help)"),
         ("analyze a.tif --fps", "option '--fps' requires an argument (see nta analyze --help)"),
         ("analyze a.tif --fps 0", "--fps: 0 is outside 0.01 to 100000 1/s"),
         ("analyze a.tif --fps 0,5", "--fps: '0,5' is not a number (decimals take a point); an example is 25"),
@@ -297,9 +303,7 @@ def test_what_nta_did_not_write_is_never_touched(calls, video, overwrite):
     Path("nta_results/a/thesis.txt").write_text("years of work")
     run = nta("analyze", video("a.tif"), *overwrite)
     assert run.exit_code == USAGE
-    assert lines(run.stderr) == [
-        f"nta: error: {Path('nta_results/a')} was not written by nta and is left alone; give another -o or --name"
-    ]
+    assert lines(run.stderr) == [f"nta: error: {Path('nta_results/a')} was not written by nta and is left alone; give another -o or --name"]
     assert calls == []
     assert os.listdir("nta_results/a") == ["thesis.txt"]
 
@@ -393,7 +397,20 @@ def test_a_summary_table_that_is_not_ours_is_refused_before_the_work(calls, vide
 
 def test_options_beat_the_protocol(calls, video):
     Path("sop.toml").write_text("[video]\nfps = 25\npolarity = 'dark'\n[distribution]\nlog_bins = true\n")
-    run = nta("analyze", video("a.tif"), "--sop", "sop.toml", "--fps", "30", "--polarity", "auto", "--no-log-bins", "-q", "--no-figure", "--no-report")
+    run = nta(
+        "analyze",
+        video("a.tif"),
+        "--sop",
+        "sop.toml",
+        "--fps",
+        "30",
+        "--polarity",
+        "auto",
+        "--no-log-bins",
+        "-q",
+        "--no-figure",
+        "--no-report",
+    )
     assert run.exit_code == 0
     settings = calls[0]["settings"]
     assert settings.chosen == {"fps": "option", "log_bins": "option"}
@@ -439,7 +456,10 @@ def test_completion_completes(words, expected, monkeypatch):
 def test_metavars():
     context = click.Context(cli)
     option = click.Option(["--x"])
-    shown = {name: KnobType(KNOBS[name]).get_metavar(option, context) for name in ("fps", "seed", "medium", "channel", "frames", "roi", "classes")}
+    shown = {
+        name: KnobType(KNOBS[name]).get_metavar(option, context)
+        for name in ("fps", "seed", "medium", "channel", "frames", "roi", "classes")
+    }
     assert shown == {
         "fps": "N",
         "seed": "N",
@@ -510,7 +530,12 @@ def test_simulate_output(tmp_path):
 
 def test_python_m_nta():
     run = subprocess.run(
-        [sys.executable, "-m", "nta", "--version"], capture_output=True, text=True, timeout=60, check=True, env=os.environ | {"PYTHONPATH": str(SOURCE)}
+        [sys.executable, "-m", "nta", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
     )
     assert run.stdout.startswith("nta ")
 
@@ -531,36 +556,41 @@ main()
 """
 
 
+def stop_at_work(folder: Path, number: int, stderr: int) -> tuple[int, str, str | None]:
+    """Start an endless analysis, send it a signal, and return its exit status, stdout and stderr."""
+    arguments = [sys.executable, "-c", SLOW.format(source=str(SOURCE)), "analyze", "a.tif"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=folder) as process:
+        try:
+            first = process.stdout.readline()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return process.returncode, first + out, err
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)], ids=["SIGINT", "SIGTERM"])
 def test_signals_stop_it(tmp_path, number, code):
-    arguments = [sys.executable, "-c", SLOW.format(source=str(SOURCE)), "analyze", "a.tif", "--debug"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
-        assert process.stdout.readline() == "at work\n"
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert out == ""
-    assert err == "nta: stopped\n"
+    assert stop_at_work(tmp_path, number, subprocess.PIPE) == (code, "at work\n", "nta: stopped\n")
     assert os.listdir(tmp_path) == []
 
 
 def test_interrupt_on_a_terminal_ends_by_the_signal_so_that_a_shell_loop_ends_too(tmp_path):
-    arguments = [sys.executable, "-c", SLOW.format(source=str(SOURCE)), "analyze", "a.tif"]
     master, terminal = pty.openpty()
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=terminal, text=True, cwd=tmp_path) as process:
+    try:
+        assert stop_at_work(tmp_path, signal.SIGINT, terminal)[:2] == (-signal.SIGINT, "at work\n")
+    finally:
+        os.close(master)
         os.close(terminal)
-        assert process.stdout.readline() == "at work\n"
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    os.close(master)
-    assert process.returncode == -signal.SIGINT
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_analysis(calls, video, tmp_path):
     video("film.tif")
     Path("film.toml").write_text(RECIPE)
     command = shlex.join(command_line("simulate", "film.toml", "--overwrite"))
-    run = subprocess.run(["bash", "-c", f"set -o pipefail; ({command}; echo $? >code) | true"], capture_output=True, text=True, timeout=100, check=False)
+    run = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; ({command}; echo $? >code) | true"], capture_output=True, text=True, timeout=100, check=False
+    )
     assert run.stderr == ""
     assert Path("code").read_text() == "0\n"
 

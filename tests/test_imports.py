@@ -104,7 +104,7 @@ def test_public_names_are_there(name):
 
 
 def test_unknown_public_name():
-    with pytest.raises(AttributeError, match="^module 'nta' has no attribute 'analyse'$"):
+    with pytest.raises(AttributeError, match=r"^module 'nta' has no attribute 'analyse'$"):
         nta.analyse  # noqa: B018
 
 

@@ -29,6 +29,7 @@ class Diffusion:
     loglik : (m, k) float32, log-likelihood of the track at each diameter, less its row maximum
     loglik_immobile, loglik_noise : (m,) float64, log-likelihood, less the same maximum, of a particle that does not move and of
         a chain of unrelated detections
+    stokes_einstein_nm_um2_s : diameter in nm times diffusion coefficient
     chosen : ``exposure_ms, localisation_sd_px, stride_frames, viscosity_mpas ...``
     """
 
@@ -41,17 +42,26 @@ class Diffusion:
     loglik: np.ndarray
     loglik_immobile: np.ndarray
     loglik_noise: np.ndarray
+    stokes_einstein_nm_um2_s: float
     chosen: Mapping[str, Used] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
 
     def __len__(self) -> int:
         return len(self.track)
 
+    def raw_diameters_nm(self) -> np.ndarray:
+        """Return the maximum-likelihood diameters of the tracks whose motion is resolved, (<= m,)."""
+        moving = self.d_um2_s > 0
+        return self.stokes_einstein_nm_um2_s / self.d_um2_s[moving]
+
 
 SMALLEST_NM, LARGEST_NM, GRID_POINTS = 15.0, 3500.0, 160
 DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
-FIT_TRACKS, FIT_GRID = 600, 40
+FIT_TRACKS, FIT_GROUPS, FIT_GRID = 900, 8, 40
 MOST_STRIDE = 30
+# ln of the localisation floor in px, ln of the factor on a spot's own error, ln of the share of the exposure that blurs
+PRIOR_MEAN, PRIOR_SD = np.array([np.log(0.05), np.log(1.5), 0.0]), np.array([1.0, 0.15, 0.2])
+FREE_LOGIT_SD = 1.8  # about uniform in the exposure between 0 and a frame
 UNCORRELATED = 0.04  # correlations of the steps that shift a diffusion coefficient by less than this call for no longer stride
 
 
@@ -98,7 +108,10 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Model:
-    """What all tracks share. A spot's variance is ``floor_um^2 + factor^2`` times its own, smeared by motion during the exposure."""
+    """What all tracks share. A spot's variance is ``floor_um^2 + factor^2`` times its own.
+
+    The smear by motion during the exposure is in a spot's own variance already: it comes from the signal of the smeared spot.
+    """
 
     dt_s: float
     spot_width_um: float
@@ -121,7 +134,6 @@ class _Model:
             diffusion_um2_s,
             self.dt_s,
             self.exposure_s,
-            self.exposure_s / self.spot_width_um**2,
             self.gate_um,
             out,
         )
@@ -142,15 +154,16 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     """Evaluate the exact likelihood of every sized track on the size grid.
 
     Localisation error is pooled over the video: a floor and a factor on the spots' own errors, and the exposure where it is unknown,
-    are those under which all tracks together are most likely (with the size distribution profiled out). Where successive frames
+    are those under which all tracks together are most likely, whatever the size of each. Where successive frames
     are correlated (compressed video) the tracks are read at the shortest stride at which that no longer matters.
     """
     grid = size_grid_nm()
     steps = _steps(tracks, drift, calibration.pixel_size_um.value)
     coefficients = physics.diffusion_um2_s(grid, calibration.temperature_c.value, viscosity_mpas)
+    constant = physics.stokes_einstein_constant(calibration.temperature_c.value, viscosity_mpas)
     if not len(steps.owner):
         none = np.empty(0)
-        return Diffusion(steps.owner, none, none, none, np.empty(0, np.int64), grid, np.empty((0, len(grid)), np.float32), none, none)
+        return Diffusion(steps.owner, none, none, none, np.empty(0, np.int64), grid, np.empty((0, len(grid)), np.float32), none, none, constant)
     stride, left = _stride(steps)
     strided = steps.strided(stride)
     model, chosen, notices = _fit_model(strided, stride, tracks, calibration, coefficients)
@@ -177,7 +190,7 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     steps_of = np.zeros(len(owners), np.int64)
     np.add.at(steps_of, row, np.diff(strided.start) - 1)
     return Diffusion(
-        owners, d, low, high, steps_of, grid, loglik.astype(np.float32), total[:, -2], total[:, -1],
+        owners, d, low, high, steps_of, grid, loglik.astype(np.float32), total[:, -2], total[:, -1], constant,
         chosen={**chosen, "stride_frames": Used(stride, "measured"), "viscosity_mpas": Used(round(viscosity_mpas, 5), "measured")},
         notices=notices,
     )  # fmt: skip
@@ -259,46 +272,62 @@ def _fit_model(
     )
     rows = np.unique(np.linspace(0, len(steps.owner) - 1, FIT_TRACKS).astype(int))
     sample = steps.some(rows)
+    group = _brightness_groups(sample)
     coarse = np.append(np.geomspace(coefficients[0], coefficients[-1], FIT_GRID), 0.0)
     fitted = known is None or stride > 1
 
     def model_at(p: np.ndarray) -> _Model:
-        exposure = dt_s / (1 + np.exp(-p[2])) if fitted else base.exposure_s
+        # unknown: anything up to the whole frame; known: how much of it blurs the peak of a spot, which is less than its centroid
+        exposure = dt_s / (1 + np.exp(-p[2])) if fitted else min(dt_s, base.exposure_s * np.exp(p[2]))
         return replace(base, floor_um=pixel_um * np.exp(p[0]), factor=np.exp(p[1]), exposure_s=exposure)
 
     def cost(p: np.ndarray) -> float:
         model = model_at(p)
         loglik = np.column_stack([model.loglik(sample, coarse), model.loglik_noise(sample)]) / stride
-        # weak priors: a fit's real error is 1 to 2 times its own estimate, its floor some hundredths of a pixel
-        prior = 0.5 * ((p[0] - np.log(0.05)) / 1.0) ** 2 + 0.5 * ((p[1] - np.log(1.25)) / 0.35) ** 2
-        return prior + (0.5 * (p[2] / 1.8) ** 2 if fitted else 0.0) - _profiled(loglik)
+        return float(np.sum(0.5 * ((p - PRIOR_MEAN) / prior_sd) ** 2)) - _profiled(loglik, group)
 
-    first = np.array([np.log(0.05), np.log(1.25), 0.0][: 3 if fitted else 2])
-    fit = minimize(cost, first, method="Nelder-Mead", options={"xatol": 0.02, "fatol": 0.05, "maxfev": 150})
+    prior_sd = np.array([*PRIOR_SD[:2], FREE_LOGIT_SD if fitted else PRIOR_SD[2]])
+    fit = minimize(cost, PRIOR_MEAN, method="Nelder-Mead", options={"xatol": 0.02, "fatol": 0.05, "maxfev": 150})
     model = model_at(fit.x)
     chosen = {
-        "localisation_floor_px": Used(round(model.floor_um / pixel_um, 4), "measured"),
-        "localisation_factor": Used(round(model.factor, 3), "measured"),
+        "localisation_floor_px": Used(round(float(model.floor_um / pixel_um), 4), "measured"),
+        "localisation_factor": Used(round(float(model.factor), 3), "measured"),
     }
     if not fitted:
-        return model, chosen, ()
+        return model, {**chosen, "blurring_exposure_ms": Used(round(float(model.exposure_s) * 1e3, 3), "measured")}, ()
     sd = _exposure_sd(cost, fit.x, dt_s)
-    chosen["exposure_ms" if stride == 1 else "effective_exposure_ms"] = Used(round(model.exposure_s * 1e3, 3), "measured", round(sd * 1e3, 3))
+    value = Used(round(float(model.exposure_s) * 1e3, 3), "measured", round(sd * 1e3, 3))
+    chosen["exposure_ms" if stride == 1 else "effective_exposure_ms"] = value
     if known is not None or stride > 1:
         return model, chosen, ()
     text = f"exposure unknown: estimated from the tracks as {model.exposure_s * 1e3:.1f} +- {sd * 1e3:.1f} ms; give --exposure-ms"
     return model, chosen, (Notice("exposure_estimated", text),)
 
 
-def _profiled(loglik: np.ndarray, iterations: int = 40) -> float:
-    """Return the log-likelihood of all tracks under the best weights of the columns of `loglik` (EM)."""
-    best = loglik.max(axis=1, keepdims=True)
-    density = np.exp(loglik - best)
-    weight = np.full(loglik.shape[1], 1.0 / loglik.shape[1])
-    for _ in range(iterations):
-        mixed = density @ weight
-        weight = weight * (density.T @ (1.0 / mixed)) / len(density)
-    return float(np.sum(np.log(density @ weight)) + best.sum())
+def _profiled(loglik: np.ndarray, group: np.ndarray, iterations: int = 40) -> float:
+    """Return the log-likelihood of all tracks under the best weights of the columns of `loglik`, free in each group (EM).
+
+    The groups are of like brightness. Were the bright and the dim to share one size distribution, the brighter being the slower would
+    pass for a noise that falls with brightness.
+    """
+    total = 0.0
+    for g in range(group.max() + 1):
+        rows = loglik[group == g]
+        best = rows.max(axis=1, keepdims=True)
+        density = np.exp(rows - best)
+        weight = np.full(rows.shape[1], 1.0 / rows.shape[1])
+        for _ in range(iterations):
+            weight = weight * (density.T @ (1.0 / (density @ weight))) / len(density)
+        total += float(np.sum(np.log(density @ weight)) + best.sum())
+    return total
+
+
+def _brightness_groups(steps: _Steps) -> np.ndarray:
+    """Return a group number for each sub-track, up to `FIT_GROUPS` of equal size by the spots' own errors."""
+    typical = np.add.reduceat(np.log(steps.spot_variance_um2), steps.start[:-1]) / np.diff(steps.start)
+    groups = max(1, min(FIT_GROUPS, len(typical) // 25))
+    rank = np.argsort(np.argsort(typical, kind="stable"), kind="stable")
+    return rank * groups // len(typical)
 
 
 def _exposure_sd(cost: Callable[[np.ndarray], float], best: np.ndarray, dt_s: float) -> float:

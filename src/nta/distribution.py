@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
+from nta import medium
+from nta.density import Density, fit_density, refit
+from nta.diffusion import Diffusion, size_grid_nm
 from nta.errors import Notice
-from nta.settings import Used
+from nta.mixture import fit_mixture
+from nta.physics import ZERO_CELSIUS_K
+from nta.presence import Presence, span_frames
+from nta.settings import Settings, Used
+from nta.tracks import Tracks
+from nta.video import Calibration
+
+REPLICATES = 200
+LIVE = 30.0  # e^-30 of the largest cell is nothing
+DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
+STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
+
+
+def _never(low_nm: float, high_nm: float) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,10 @@ class Distribution:
     raw_nm : (m,) float64, maximum-likelihood diameters of the tracks, the raw histogram
     number_in_view : Interval, particles in view at a time, after the correction
     peaks : tuple of Peak, ascending diameter
+    posterior : (m, k) float64, probability of each size for each track of `Diffusion`
+    outlier : (m, 2) float64, probability that it is immobile, or a chain of chance links
+    independent_particles : how many different particles the tracks are of
+    emptiable : ``(low_nm, high_nm) -> bool``, whether the tracks are explained as well without any particle between
     """
 
     grid_nm: np.ndarray
@@ -57,6 +79,10 @@ class Distribution:
     raw_nm: np.ndarray
     number_in_view: Interval
     peaks: tuple[Peak, ...] = ()
+    posterior: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    outlier: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    independent_particles: float = 0.0
+    emptiable: Callable[[float, float], bool] = _never
     chosen: Mapping[str, Used] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
 
@@ -65,10 +91,220 @@ class Distribution:
         """True when no track was sized."""
         return not self.weight.any()
 
+    @cached_property
+    def edges_nm(self) -> np.ndarray:
+        """(k + 1,) cell edges: geometric midpoints of the grid, half a cell beyond its ends."""
+        step = np.log(self.grid_nm[1] / self.grid_nm[0])
+        return np.exp(np.append(np.log(self.grid_nm) - step / 2, np.log(self.grid_nm[-1]) + step / 2))
+
+    @cached_property
+    def _cumulative(self) -> np.ndarray:
+        """(1 + b, k + 1) cumulative weight at the edges of the estimate and of each replicate."""
+        weights = np.vstack([self.weight, self.replicates])
+        return np.hstack([np.zeros((len(weights), 1)), np.cumsum(weights, axis=1)])
+
+    def _below(self, diameter_nm: np.ndarray, row: int, scale: float = 1.0) -> np.ndarray:
+        """Return the share below each diameter; within a cell the weight is uniform in ln d."""
+        with np.errstate(divide="ignore"):
+            return np.interp(np.log(diameter_nm / scale), np.log(self.edges_nm), self._cumulative[row])
+
+    def shares(self, edges_nm: Sequence[float] | np.ndarray) -> list[Interval]:
+        """Return the number fraction between each edge and the next (NaN when empty)."""
+        edges = np.asarray(edges_nm, float)
+        if self.empty:
+            return [Interval(*[np.nan] * 5)] * (len(edges) - 1)
+        value = np.diff(self._below(edges, 0))
+        drawn = [np.diff(self._below(edges, b + 1)) for b in range(len(self.replicates))]
+        scaled = [np.diff(self._below(edges, b + 1, s)) for b, s in enumerate(self.scale)]
+        return _intervals(value, np.array(drawn), np.array(scaled))
+
     def share(self, low_nm: float, high_nm: float) -> Interval:
         """Number fraction with ``low_nm <= diameter < high_nm`` (NaN when empty)."""
-        raise NotImplementedError
+        return self.shares([low_nm, high_nm])[0]
 
     def statistic(self, name: str) -> Interval:
         """``mean, mode, sd, d10, d50, d90`` in nm, or ``span`` = (D90 - D10) / D50 (NaN when empty)."""
-        raise NotImplementedError
+        return self._statistics[name]
+
+    @cached_property
+    def _statistics(self) -> dict[str, Interval]:
+        if self.empty:
+            return {name: Interval(*[np.nan] * 5) for name in STATISTICS}
+        value = self._summary(self.weight, 0)
+        drawn = np.array([self._summary(w, b + 1) for b, w in enumerate(self.replicates)])
+        # every length scales with the diameter; the span is a ratio
+        factor = np.where(np.array(STATISTICS) == "span", 1.0, self.scale[:, None])
+        return dict(zip(STATISTICS, _intervals(value, drawn, drawn * factor), strict=True))
+
+    def _summary(self, weight: np.ndarray, row: int) -> np.ndarray:
+        """Return `STATISTICS` of one distribution."""
+        d, half = self.grid_nm, 0.5 * np.log(self.grid_nm[1] / self.grid_nm[0])
+        # means of d and d^2 over a cell in which the weight is uniform in ln d
+        mean = weight @ d * np.sinh(half) / half
+        square = weight @ d**2 * np.sinh(2 * half) / (2 * half)
+        ln_edges, cumulative = np.log(self.edges_nm), self._cumulative[row]
+        rising = np.concatenate([[True], np.diff(cumulative) > 0])
+        d10, d50, d90 = np.exp(np.interp([0.1, 0.5, 0.9], cumulative[rising], ln_edges[rising]))
+        return np.array([mean, _mode(d, weight), np.sqrt(max(square - mean**2, 0.0)), d10, d50, d90, (d90 - d10) / d50])
+
+
+def _mode(d: np.ndarray, weight: np.ndarray) -> float:
+    """Return the diameter of the highest number density per nm, between grid points by a parabola."""
+    height = np.log(np.maximum(weight / d, 1e-300))
+    i = int(np.clip(np.argmax(height), 1, len(d) - 2))
+    before, at, after = height[i - 1 : i + 2]
+    bend = before - 2 * at + after
+    shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
+    return float(d[i] * (d[1] / d[0]) ** np.clip(shift, -1, 1))
+
+
+def _intervals(value: np.ndarray, drawn: np.ndarray, scaled: np.ndarray) -> list[Interval]:
+    """Return 95 % percentile intervals, each widened to hold its value and the narrower one."""
+    low_stat, high_stat = np.percentile(drawn, [2.5, 97.5], axis=0)
+    low, high = np.percentile(scaled, [2.5, 97.5], axis=0)
+    low_stat, high_stat = np.minimum(low_stat, value), np.maximum(high_stat, value)
+    low, high = np.minimum(low, low_stat), np.maximum(high, high_stat)
+    return [Interval(*(float(v) for v in row)) for row in zip(value, low, high, low_stat, high_stat, strict=True)]
+
+
+def find_distribution(
+    tracks: Tracks, diffusion: Diffusion, presence: Presence | None, calibration: Calibration, settings: Settings
+) -> Distribution:
+    """Deconvolve the tracks' likelihoods into the number-weighted size distribution.
+
+    A Poisson process of tracks: ``l(c) = sum_i ln sum_k c_k E_(n_i, k) p(track_i | d_k) - sum_k c_k E_k`` with E the expected number of
+    tracks of n frames that a particle of size k makes (`presence`; ``None`` when no track was sized).
+    """
+    grid = diffusion.grid_nm
+    nothing = np.zeros(len(grid))
+    scale_sd = _scale_sd(calibration, diffusion, settings)
+    raw = diffusion.raw_diameters_nm()
+    if presence is None or len(diffusion) == 0:
+        none = Interval(0.0, 0.0, 0.0, 0.0, 0.0)
+        return Distribution(grid, nothing, nothing, np.empty((0, len(grid))), np.empty(0), scale_sd, raw, none)
+    problem = _problem(tracks, diffusion, presence)
+    density = fit_density(problem.matrix, presence.tracks, problem.outliers)
+    posterior = problem.matrix * np.exp(density.log_number)
+    outlier = problem.outliers * density.outlier
+    total = (posterior.sum(axis=1) + outlier.sum(axis=1))[:, None]
+    posterior, outlier = posterior / total, outlier / total
+    per_particle = presence.tracks / presence.visitors_um
+    counts = _resampled_counts(posterior, per_particle, settings.distribution.seed)
+    drawn = _replicates(problem, presence.tracks, density, counts)
+    weights = np.array([d.weight for d in drawn])
+    in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
+    rng = np.random.default_rng([settings.distribution.seed, 1])
+    typical = float(np.sum(posterior) / np.sum(posterior / per_particle))
+    mixture = fit_mixture(problem.matrix[outlier.sum(axis=1) < 0.5], presence.tracks, np.log(grid), density.weight, max(typical, 1.0))
+    unweighted = density.weight * presence.tracks
+    return Distribution(
+        grid_nm=grid,
+        weight=density.weight,
+        unweighted=unweighted / unweighted.sum(),
+        replicates=weights,
+        scale=np.exp(scale_sd * rng.normal(size=len(weights))),
+        scale_sd=scale_sd,
+        raw_nm=raw,
+        number_in_view=_intervals(in_view[:1], in_view[1:, None], in_view[1:, None])[0],
+        peaks=tuple(
+            Peak(float(np.exp(c)), float(s), float(np.exp(w))) for c, s, w in zip(mixture.centre, mixture.share, mixture.width, strict=True)
+        ),
+        posterior=posterior,
+        outlier=outlier,
+        independent_particles=float(np.sum(posterior / per_particle)),
+        emptiable=_emptiable(problem.matrix, presence.tracks, problem.outliers, density, typical),
+        chosen={**presence.chosen, "smoothing_strength": Used(density.strength, "measured")},
+    )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """(m, k) likelihood of each track times expected tracks of its length, and (m, 2) the same of what does not diffuse."""
+
+    matrix: np.ndarray
+    outliers: np.ndarray
+
+
+def _problem(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> _Problem:
+    span = span_frames(tracks)[diffusion.track]
+    log_matrix = diffusion.loglik.astype(float) + presence.log_tracks[span]
+    # something stuck stays for any time; a chain of chance links goes on with even odds
+    log_outlier = np.column_stack(
+        [diffusion.loglik_immobile - np.log(tracks.spots.n_frames), diffusion.loglik_noise - np.log(2.0) * (span - span.min() + 1)]
+    )
+    best = np.maximum(log_matrix.max(axis=1), log_outlier.max(axis=1))[:, None]
+    return _Problem(np.exp(log_matrix - best), np.exp(log_outlier - best))
+
+
+def _resampled_counts(posterior: np.ndarray, tracks_per_particle: np.ndarray, seed: int) -> np.ndarray:
+    """Return (b, m) how often each track counts in each replicate: a bootstrap over particles, not over tracks.
+
+    One particle comes back many times, and nobody knows which tracks are one particle's. A size is drawn for each track from its
+    posterior, the tracks are sorted by it and cut into runs of as many as a particle of that size makes; runs are resampled.
+    """
+    rng = np.random.default_rng([seed, 0])
+    cumulative = np.cumsum(posterior, axis=1)
+    cumulative /= np.maximum(cumulative[:, -1:], 1e-300)
+    counts = np.empty((REPLICATES, len(posterior)))
+    for b in range(REPLICATES):
+        size = np.minimum((cumulative < rng.random(len(posterior))[:, None]).sum(axis=1), posterior.shape[1] - 1)
+        order = np.lexsort((rng.random(len(size)), size))
+        run = np.floor(np.cumsum(1.0 / np.maximum(tracks_per_particle[size[order]], 1.0)) + rng.random()).astype(int)
+        run -= run[0]
+        n_runs = run[-1] + 1
+        counts[b, order] = rng.multinomial(n_runs, np.full(n_runs, 1.0 / n_runs))[run]
+    return counts
+
+
+def _replicates(problem: _Problem, expected: np.ndarray, density: Density, counts: np.ndarray) -> list[Density]:
+    """Refit the density to each set of counts, on the cells where there is anything."""
+    live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
+    live = np.arange(live[0], live[-1] + 1)
+    near = Density(density.log_number[live], density.outlier, density.strength)
+    matrix, drawn = np.ascontiguousarray(problem.matrix[:, live]), []
+    for count in counts:
+        used = count > 0
+        fit = refit(matrix[used], expected[live], problem.outliers[used], count[used], near)
+        whole = np.full(len(expected), -300.0)
+        whole[live] = fit.log_number
+        drawn.append(Density(whole, fit.outlier, fit.strength))
+    return drawn
+
+
+def _scale_sd(calibration: Calibration, diffusion: Diffusion, settings: Settings) -> float:
+    """Return the relative standard uncertainty that all diameters share: temperature, pixel size, exposure (Type B)."""
+    celsius = calibration.temperature_c.value
+    # d ~ T / (eta D), and D ~ pixel^2
+    slope = 1.0 / (celsius + ZERO_CELSIUS_K)
+    if settings.medium.viscosity_mpas is None:
+        slope -= medium.viscosity_slope(settings.medium.medium, celsius)
+    terms = [slope * (calibration.temperature_c.sd or 0.0)]
+    pixel = calibration.pixel_size_um
+    terms.append(2 * (pixel.sd or 0.0) / pixel.value)
+    # D (1 - 2R) is what steps show, 2R = te / (3 dt)
+    if calibration.exposure_s is not None:
+        terms.append((calibration.exposure_s.sd or 0.0) * calibration.fps.value / 3)
+    elif "exposure_ms" in diffusion.chosen:
+        terms.append((diffusion.chosen["exposure_ms"].sd or 0.0) * 1e-3 * calibration.fps.value / 3)
+    return float(np.sqrt(np.sum(np.square(terms))))
+
+
+def _emptiable(
+    matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, density: Density, tracks_per_particle: float
+) -> Callable[[float, float], bool]:
+    """Return a test of whether a range of sizes can be empty: a likelihood ratio of free densities, tracks counted as particles."""
+
+    def best(allowed: np.ndarray) -> float:
+        number = np.where(allowed, np.exp(np.maximum(density.log_number, density.log_number.max() - 12)), 0.0)
+        other = np.maximum(density.outlier, 1e-9)
+        for _ in range(60):
+            ratio = 1 / np.maximum(matrix @ number + outliers @ other, 1e-300)
+            number, other = number * (matrix.T @ ratio) / expected, other * (outliers.T @ ratio)
+        return float(np.sum(np.log(np.maximum(matrix @ number + outliers @ other, 1e-300))) - number @ expected - other.sum())
+
+    def test(inside: np.ndarray) -> bool:
+        return full - best(~inside) < DROP_95 * max(tracks_per_particle, 1.0)
+
+    full = best(np.ones(len(expected), bool))
+    grid = size_grid_nm()
+    return lambda low_nm, high_nm: test((grid >= low_nm) & (grid < high_nm))

@@ -106,9 +106,10 @@ def _log_snr(tracks: Tracks, diffusion: Diffusion) -> np.ndarray:
     # slope of 2/3 of an exponent of 3 +- 2; curvature from the camera's ceiling
     prior_mean, prior_sd = np.array([0.0, 2.0, -0.3]), np.array([10.0, 1.3, 0.5])
     scatter = 0.5  # of a track's mean ln SNR about its size's: where in the sheet it was
-    # tracks of one particle and frames of one track repeat each other: a track counts as one look
-    normal = basis.T @ basis / scatter**2 + np.diag(1 / prior_sd**2)
-    coefficient = np.linalg.solve(normal, basis.T @ (per_track / n) / scatter**2 + prior_mean / prior_sd**2)
+    # the mean is over detections, so a track weighs by its frames; all together count as many looks as there are tracks
+    looks = (n / n.mean() / scatter**2)[:, None]
+    normal = basis.T @ (basis * looks) + np.diag(1 / prior_sd**2)
+    coefficient = np.linalg.solve(normal, (basis * looks).T @ (per_track / n) + prior_mean / prior_sd**2)
     seen = np.quantile(first, [0.02, 0.98])
     # no extrapolation of a parabola: beyond the sizes seen the slope of the edge goes on, never falling
     inside = np.clip(ln_d - centre, *seen)

@@ -220,7 +220,7 @@ class Result:
 
         edges, dist = self.histogram_edges(), self.distribution
         low, high = edges[:-1], edges[1:]
-        share = [dist.share(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+        share = dist.shares([*low, high[-1]])
         per_ml = [self.per_ml(s) for s in share]
         raw = _finite(dist.raw_nm)
         count = np.histogram(raw, edges)[0]

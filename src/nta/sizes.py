@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nta.diffusion import Diffusion
+from nta.flags import Flag
+from nta.tracks import Tracks
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -25,3 +29,19 @@ class Sizes:
 
     def __len__(self) -> int:
         return len(self.diameter_nm)
+
+
+def find_sizes(tracks: Tracks, diffusion: Diffusion) -> Sizes:
+    """Turn each diffusion coefficient and its likelihood interval into a diameter (Stokes-Einstein)."""
+    n = len(tracks)
+    constant = diffusion.stokes_einstein_nm_um2_s
+    columns = []
+    with np.errstate(divide="ignore"):
+        # the fastest motion is the smallest diameter
+        for source, at_rest in ((diffusion.d_um2_s, np.nan), (diffusion.high, np.inf), (diffusion.low, np.inf)):
+            column = np.full(n, np.nan)
+            column[diffusion.track] = np.where(source > 0, constant / source, at_rest)
+            columns.append(column)
+    flags = tracks.flags.copy()
+    flags[diffusion.track[diffusion.d_um2_s == 0]] |= np.uint32(Flag.NO_MOTION_RESOLVED)
+    return Sizes(*columns, flags=flags)

@@ -51,6 +51,8 @@ FASTEST_NM = 30.0  # the smallest vesicle of interest; a smaller particle's long
 GATE_SD = 4.0  # exp(-4^2 / 2) = 0.03 % of its steps are longer
 UNRELATED_IN_GATE = 0.5  # other spots expected within the widest gate; above, most links at a track's end would be to strangers
 UNRELATED_OVER_GAP = 0.1  # a missed detection is bridged only where strangers are rarer than this
+IMPROBABLE_STEP = 2e-4  # cutting so few true steps takes 0.2 % off a diffusion coefficient
+PRIOR_STEPS = 2.0  # what is known of a particle's steps before its track, worth this many of its own
 
 
 def link_spots(
@@ -82,7 +84,7 @@ def link_spots(
         if np.hypot(*(flow - before)) < 0.1 and attempt > 0:
             break
     gap = 1 if np.pi * gate**2 * density < UNRELATED_OVER_GAP else 0
-    particle = _link(spots, flow, brightness, gate, gap)
+    particle = _cut_improbable(spots, _link(spots, flow, brightness, gate, gap), flow)
     if progress is not None:
         progress("link", 3, 3)
     chosen = {
@@ -119,6 +121,34 @@ def _link(spots: Spots, flow_px: np.ndarray, brightness_px: np.ndarray, gate_px:
         adaptive_step=0.8,
     )
     return linked["particle"].sort_index().to_numpy(np.int64)
+
+
+def _cut_improbable(spots: Spots, particle: np.ndarray, flow_px: np.ndarray) -> np.ndarray:
+    """Cut tracks at steps that their other steps make improbable, mostly where one particle faded and a stranger was taken for it.
+
+    With a gamma prior on the inverse variance, a squared step exceeds r^2 with probability ``(1 + r^2 / S)^-(n + n0)``, S the sum of
+    the n other squared steps and of the prior's n0 (Lomax distribution, the predictive of the exponential).
+    """
+    order = np.lexsort((spots.frame, particle))
+    number = particle[order]
+    for _ in range(2):
+        same = np.diff(number) == 0
+        if not same.any():
+            break
+        lapse = np.diff(spots.frame[order])[same]
+        squared = sum((np.diff(c[order])[same] - v * lapse) ** 2 for c, v in zip((spots.x_px, spots.y_px), flow_px, strict=True)) / lapse
+        owner = number[1:][same]
+        count = np.bincount(owner, minlength=number.max() + 1)
+        total = np.bincount(owner, squared, minlength=len(count))
+        typical = np.median(squared) / np.log(2)
+        others, sum_of_others = count[owner] - 1, total[owner] - squared
+        log_chance = -(others + PRIOR_STEPS) * np.log1p(squared / (sum_of_others + PRIOR_STEPS * typical))
+        bad = np.zeros(len(same), bool)
+        bad[same] = log_chance < np.log(IMPROBABLE_STEP)
+        number = np.cumsum(np.concatenate([[0], ((~same) | bad).astype(np.int64)]))
+    cut = np.empty_like(number)
+    cut[order] = number
+    return cut
 
 
 def _pairs(spots: Spots, particle: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ nta analyze video.tif --pixel-size-um 0.166 --fps 25
 nta analyze --help"""
 
 
-@click.group(cls=Guarded, example=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("nta", cls=Guarded, example=_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", "-V", message="%(prog)s %(version)s")
 def cli() -> None:
     """Nanoparticle tracking analysis: sizes from videos of Brownian motion."""

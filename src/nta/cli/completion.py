@@ -9,9 +9,9 @@ from nta.cli.pages import Page
 from nta.cli.voice import say
 
 _EXAMPLE = """\
-bash, in ~/.bashrc:   eval "$(nta completion bash)"
-zsh, in ~/.zshrc:     eval "$(nta completion zsh)"
-fish, once:           nta completion fish > ~/.config/fish/completions/nta.fish"""
+bash, in ~/.bashrc:  eval "$(nta completion bash)"
+zsh, in ~/.zshrc:    eval "$(nta completion zsh)"
+fish, once:          nta completion fish > ~/.config/fish/completions/nta.fish"""
 
 
 @click.command(cls=Page, example=_EXAMPLE, short_help="Print the script for shell completion.")

@@ -51,7 +51,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return USAGE, error.format_message()
     if isinstance(error, MemoryError):
         return DATA, "not enough memory; --frames or --roi make the video smaller"
-    return BUG, f"this is a bug in nta; --debug shows it ({type(error).__name__}: {error})"
+    what = traceback.format_exception_only(error)[-1].strip()
+    return BUG, f"this is a bug in nta; --debug shows it ({what})"
 
 
 def report(error: BaseException, *, debug: bool, subject: str = "") -> tuple[int, str]:
@@ -67,16 +68,19 @@ class Guarded(PageGroup):
     """A group whose commands end with the exit codes above and one line on stderr, never a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; the keyboard's interrupt becomes `Stopped`."""
+        """Run the command. What click would take for the end of a prompt is caught here: an interrupt, and the end of a file."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Stopped(INTERRUPTED) from None
+        except EOFError as error:
+            return report(error, debug=ctx.obj)[0]
 
     def main(self, args: Any = None, prog_name: str | None = "nta", **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run with `args` (those of the process by default) and exit."""
         args = sys.argv[1:] if args is None else list(args)
-        extra["standalone_mode"] = False
+        debug = "--debug" in args
+        extra |= {"standalone_mode": False, "obj": debug}
         try:
             code = super().main(args, prog_name, **extra) or 0
         except click.exceptions.NoArgsIsHelpError as error:
@@ -86,7 +90,7 @@ class Guarded(PageGroup):
             notice("stopped")
             code = getattr(error, "exit_code", INTERRUPTED)
         except Exception as error:
-            code = report(error, debug="--debug" in args)[0]
+            code = report(error, debug=debug)[0]
         sys.exit(code)
 
 

@@ -71,5 +71,6 @@ def _bars() -> Progress:
         Rate(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         console=Console(stderr=True),
+        redirect_stdout=False,  # what is printed on stdout belongs there, also while the bars move
         transient=True,
     )

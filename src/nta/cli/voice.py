@@ -59,6 +59,6 @@ def _write(text: str, stream: TextIO) -> None:
     # file names may hold bytes, and terminals may have an encoding, that would make print fail
     text = text.encode(encoding, "replace").decode(encoding)
     try:
-        click.echo(text, file=stream)
+        click.echo(text, file=stream, color=False if os.environ.get("NO_COLOR") else None)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

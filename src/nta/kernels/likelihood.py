@@ -13,7 +13,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 @jit(
-    "void(float64[::1], float64[::1], int64[::1], float64[::1], int64[::1], float64[::1], float64, float64, float64, float64, float64[:,::1])",
+    "void(float64[::1], float64[::1], int64[::1], float64[::1], int64[::1], float64[::1], float64, float64, float64, float64[:,::1])",
     **JIT,
 )
 def track_loglik(
@@ -25,7 +25,6 @@ def track_loglik(
     diffusion_um2_s: np.ndarray,
     dt_s: float,
     exposure_s: float,
-    smear_s_um2: float,
     gate_um: float,
     out: np.ndarray,
 ) -> None:
@@ -35,8 +34,8 @@ def track_loglik(
 
         Var(dx_i)          = 2 D g dt - 2 D te / 3 + s_i + s_(i+1)
         Cov(dx_i, dx_(i+1)) = D te / 3 - s_(i+1)
-        s_i                = variance_um2[i] (1 + smear_s_um2 D)        (Michalet & Berglund 2012, eq. 14)
 
+    with ``s_i = variance_um2[i]``, the localisation variance of spot i.
     `gate_um` truncates: a link longer than it was never made, so each step is divided by its chance to lie within.
     Two axes, positions in um, variances per axis; ``start`` holds the first row of each track and the end of the last.
     """
@@ -46,12 +45,11 @@ def track_loglik(
         first, last = start[i], start[i + 1]
         for k in range(len(diffusion_um2_s)):
             d = diffusion_um2_s[k]
-            smear = 1.0 + smear_s_um2 * d
             blur = d * exposure_s / 3.0
             total = 0.0
             pivot, zx, zy = 1.0, 0.0, 0.0
             for j in range(first, last - 1):
-                s0, s1 = variance_um2[j] * smear, variance_um2[j + 1] * smear
+                s0, s1 = variance_um2[j], variance_um2[j + 1]
                 variance = 2.0 * d * dt_s * (frame[j + 1] - frame[j]) - 2.0 * blur + s0 + s1
                 dx, dy = x_um[j + 1] - x_um[j], y_um[j + 1] - y_um[j]
                 if j == first:

@@ -1,0 +1,121 @@
+"""analyze(video, settings) -> Result: the whole flow on one screen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nta import medium, physics
+from nta.classes import find_classes, parse_classes
+from nta.concentration import find_concentration
+from nta.diffusion import Diffusion, find_diffusion
+from nta.distribution import Distribution, find_distribution
+from nta.drift import find_drift
+from nta.flags import Flag
+from nta.presence import find_presence
+from nta.quality import find_notices
+from nta.result import Result, Source
+from nta.settings import KNOBS, Settings, Used
+from nta.sizes import Sizes, find_sizes
+from nta.spots import find_spots
+from nta.tracks import link_spots
+from nta.video import Calibration, open_video
+
+
+def analyze(
+    path: str | Path,
+    settings: Settings | None = None,
+    *,
+    name: str | None = None,
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    **options: Any,
+) -> Result:
+    """Measure the sizes of the particles in a video.
+
+    Parameters
+    ----------
+    path : a TIFF stack, or a folder or glob of images
+    settings : the protocol; all automatic unless given
+    name : the result's name; from the path unless given
+    threads : how many frames are searched at a time; changes no result
+    progress : called as ``progress(stage, done, total)``
+    **options : single settings by name, as in ``analyze("video.tif", pixel_size_um=0.166, fps=25)``
+
+    Raises
+    ------
+    UsageError
+        For a missing path, an unknown setting, or a pixel size or frame rate that nobody told.
+    VideoError
+        For a file that cannot be analysed.
+    """
+    settings = (settings or Settings()).with_options(**options)
+    parse_classes(settings.classes.classes)
+    with open_video(str(path), settings) as video:
+        calibration = video.calibration
+        viscosity = _viscosity_mpas(settings, calibration)
+        spots = find_spots(video, settings, threads or len(os.sched_getaffinity(0)), progress)
+        source = Source(name or video.name, video.path, video.sha256(), video.n_frames, video.height, video.width, video.dtype)
+        notices = video.notices
+    tracks = link_spots(spots, calibration, viscosity, settings, progress)
+    report = progress or (lambda stage, done, total: None)
+    report("size", 0, 3)
+    drift = find_drift(tracks)
+    diffusion = find_diffusion(tracks, drift, calibration, viscosity)
+    report("size", 1, 3)
+    coefficients = physics.diffusion_um2_s(diffusion.grid_nm, calibration.temperature_c.value, viscosity)
+    min_frames = settings.tracks.min_frames
+    presence = find_presence(tracks, diffusion, coefficients, 1 / calibration.fps.value, min_frames) if len(diffusion) else None
+    report("size", 2, 3)
+    distribution = find_distribution(tracks, diffusion, presence, calibration, settings)
+    classes = find_classes(distribution, diffusion, len(tracks), settings.classes.classes)
+    concentration = find_concentration(distribution, spots, calibration, settings)
+    sizes = _flag_outliers(find_sizes(tracks, diffusion), diffusion, distribution)
+    result = Result(
+        source=source,
+        calibration=calibration,
+        settings=settings,
+        used=_used(settings, [spots.chosen, tracks.chosen, diffusion.chosen, distribution.chosen]),
+        spots=spots,
+        tracks=tracks,
+        drift=drift,
+        diffusion=diffusion,
+        sizes=sizes,
+        distribution=distribution,
+        classes=classes,
+        concentration=concentration,
+    )
+    notices += spots.notices + tracks.notices + diffusion.notices + distribution.notices + find_notices(result)
+    report("size", 3, 3)
+    return replace(result, notices=notices)
+
+
+def _viscosity_mpas(settings: Settings, calibration: Calibration) -> float:
+    """Return the viscosity given by hand, else the medium's at the temperature."""
+    given = settings.medium.viscosity_mpas
+    return given if given is not None else medium.viscosity_mpas(settings.medium.medium, calibration.temperature_c.value)
+
+
+def _flag_outliers(sizes: Sizes, diffusion: Diffusion, distribution: Distribution) -> Sizes:
+    """Flag tracks that are rather immobile or chance links than diffusing particles."""
+    flags = sizes.flags.copy()
+    for column, flag in enumerate((Flag.IMMOBILE, Flag.LINKED_NOISE)):
+        flags[diffusion.track[distribution.outlier[:, column] > 0.5]] |= np.uint32(flag)
+    return replace(sizes, flags=flags)
+
+
+def _used(settings: Settings, chosen: list[Any]) -> dict[str, dict[str, Used]]:
+    """Return every value used by section, with its source: the knobs, and what the video decided."""
+    used: dict[str, dict[str, Used]] = {}
+    for name, knob in KNOBS.items():
+        used.setdefault(knob.section, {})[name] = settings.used(name)
+    for section, values in zip(("spots", "tracks", "diffusion", "distribution"), chosen, strict=True):
+        for name, value in values.items():
+            # a knob that was left to the video shows what the video said
+            used.setdefault(KNOBS[name].section if name in KNOBS else section, {})[name] = value
+    return used

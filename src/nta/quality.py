@@ -1,0 +1,66 @@
+"""Result -> what the user should know before trusting it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nta.errors import Notice
+from nta.flags import Flag
+from nta.result import Result
+
+FEW_PARTICLES = 50
+SATURATED_SHARE = 0.2
+CROWDED = 0.5  # strangers expected in the linker's gate
+
+
+def find_notices(result: Result) -> tuple[Notice, ...]:
+    """Return the warnings of the whole analysis, in the order of its stages."""
+    found: list[Notice] = []
+
+    def warn(code: str, message: str) -> None:
+        found.append(Notice(code, message))
+
+    calibration, spots, tracks, distribution = result.calibration, result.spots, result.tracks, result.distribution
+    if calibration.temperature_c.source == "assumed" and result.settings.medium.viscosity_mpas is None:
+        warn(
+            "temperature_assumed",
+            f"temperature unknown: {calibration.temperature_c.value:g} C assumed, +- 2 C, 5 % in size; give --temperature-c",
+        )
+    if len(spots) == 0:
+        warn("no_particles", "no particles found in any frame; if there are some, see --polarity and --false-spots-per-frame")
+        return tuple(found)
+    if len(result.diffusion) == 0:
+        longest = int(tracks.n_spots.max())
+        warn(
+            "no_tracks",
+            f"no track of {result.settings.tracks.min_frames} frames or more, so nothing is sized; the longest has {longest} (--min-frames)",
+        )
+        return tuple(found)
+    saturated = float(np.mean(spots.flags & np.uint32(Flag.SATURATED) > 0))
+    if saturated > SATURATED_SHARE:
+        warn("saturated", f"{100 * saturated:.0f} % of the spots reach the camera's ceiling; lower the gain or the exposure")
+    strangers = np.pi * tracks.chosen["search_range_px"].value ** 2 * len(spots) / spots.n_frames / spots.area_px
+    if strangers > CROWDED:
+        warn("crowded", f"crowded: {strangers:.1f} other spots expected within the search range; links may be wrong, dilute the sample")
+    particles = distribution.independent_particles
+    if particles < FEW_PARTICLES:
+        warn("few_particles", f"the tracks are of about {particles:.0f} different particles only; film longer or at more places")
+    lowest = result.classes.classes[0]
+    if distribution.share(distribution.grid_nm[-3], np.inf).value > 0.01:
+        warn("beyond_grid", f"more than 1 % of the particles are at the upper end of the sizes considered, {distribution.grid_nm[-1]:g} nm")
+    if lowest.low_nm == 0 and distribution.share(0.0, distribution.grid_nm[3]).value > 0.01:
+        warn("below_grid", f"more than 1 % of the particles are at the lower end of the sizes considered, {distribution.grid_nm[0]:g} nm")
+    return (*found, *_median_in_gap(result))
+
+
+def _median_in_gap(result: Result) -> list[Notice]:
+    """Say so where the interval of the median spans the gap between two populations."""
+    found = []
+    median, peaks = result.distribution.statistic("d50"), result.distribution.peaks
+    for left, right in zip(peaks, peaks[1:], strict=False):
+        middle = (left.diameter_nm * right.diameter_nm) ** 0.5
+        apart = right.diameter_nm / left.diameter_nm > (left.gsd * right.gsd) ** 2
+        if apart and median.low < middle < median.high:
+            text = f"D50 lies between populations at {left.diameter_nm:.0f} and {right.diameter_nm:.0f} nm and means little; read the peaks"
+            found.append(Notice("median_in_gap", text))
+    return found
