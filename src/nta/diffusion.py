@@ -59,8 +59,10 @@ SMALLEST_NM, LARGEST_NM, GRID_POINTS = 15.0, 3500.0, 160
 DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
 FIT_TRACKS, FIT_GROUPS, FIT_GRID = 900, 8, 40
 MOST_STRIDE = 30
-# ln of the localisation floor in px, ln of the factor on a spot's own error, ln of the share of the exposure that blurs
-PRIOR_MEAN, PRIOR_SD = np.array([np.log(0.05), np.log(1.5), 0.0]), np.array([1.0, 0.15, 0.2])
+# ln of the localisation floor in px, ln of the factor on a spot's own error, ln of the share of the exposure that blurs, logit of
+# the share of wrong links. The peak of a smeared spot averages its path less than its centroid would: with true links its steps were
+# those of 0.95 of the exposure (simulated beads of 60 and 100 nm)
+PRIOR_MEAN, PRIOR_SD = np.array([np.log(0.05), np.log(1.5), np.log(0.95), -5.0]), np.array([1.0, 0.15, 0.05, 1.0])
 FREE_LOGIT_SD = 1.8  # about uniform in the exposure between 0 and a frame
 UNCORRELATED = 0.04  # correlations of the steps that shift a diffusion coefficient by less than this call for no longer stride
 
@@ -119,6 +121,7 @@ class _Model:
     floor_um: float
     factor: float
     exposure_s: float
+    wrong_share: float
 
     def loglik(self, steps: _Steps, diffusion_um2_s: np.ndarray) -> np.ndarray:
         """Return the log-likelihood, (sub-tracks, coefficients)."""
@@ -135,14 +138,14 @@ class _Model:
             self.dt_s,
             self.exposure_s,
             self.gate_um,
+            self.wrong_share,
             out,
         )
         return out
 
     def loglik_noise(self, steps: _Steps) -> np.ndarray:
         """Return the log-likelihood of steps that are anywhere in the gate, (sub-tracks,)."""
-        reach = self.gate_um if np.isfinite(self.gate_um) else 10.0 * self.spot_width_um
-        return -np.log(np.pi * reach**2) * (np.diff(steps.start) - 1)
+        return -np.log(np.pi * self.gate_um**2) * (np.diff(steps.start) - 1)
 
 
 def size_grid_nm() -> np.ndarray:
@@ -163,7 +166,9 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     constant = physics.stokes_einstein_constant(calibration.temperature_c.value, viscosity_mpas)
     if not len(steps.owner):
         none = np.empty(0)
-        return Diffusion(steps.owner, none, none, none, np.empty(0, np.int64), grid, np.empty((0, len(grid)), np.float32), none, none, constant)
+        return Diffusion(
+            steps.owner, none, none, none, np.empty(0, np.int64), grid, np.empty((0, len(grid)), np.float32), none, none, constant
+        )
     stride, left = _stride(steps)
     strided = steps.strided(stride)
     model, chosen, notices = _fit_model(strided, stride, tracks, calibration, coefficients)
@@ -175,11 +180,11 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
             ),
         )
     if left:
-        notices += (Notice("correlated_steps", f"steps stay correlated up to {stride} frames; sizes may be off by {100 * abs(left):.0f} %"),)
+        notices += (
+            Notice("correlated_steps", f"steps stay correlated up to {stride} frames; sizes may be off by {100 * abs(left):.0f} %"),
+        )
     share = 1.0 / stride  # the sub-tracks of one track overlap in time: together they tell no more than one of them does
-    everything = np.column_stack(
-        [model.loglik(strided, np.append(coefficients, 0.0)), model.loglik_noise(strided)]
-    )
+    everything = np.column_stack([model.loglik(strided, np.append(coefficients, 0.0)), model.loglik_noise(strided)])
     owners, row = np.unique(strided.owner, return_inverse=True)
     total = np.zeros((len(owners), everything.shape[1]))
     np.add.at(total, row, everything * share)
@@ -265,13 +270,14 @@ def _fit_model(
     base = _Model(
         dt_s=dt_s,
         spot_width_um=tracks.spots.chosen["spot_width_px"].value * pixel_um,
-        gate_um=gate_px * pixel_um if stride == 1 else np.inf,
+        # a stride is as many steps, each within the gate
+        gate_um=gate_px * pixel_um * np.sqrt(stride),
+        wrong_share=0.0,
         floor_um=0.0,
         factor=1.0,
         exposure_s=known.value if known is not None else 0.5 * dt_s,
     )
-    rows = np.unique(np.linspace(0, len(steps.owner) - 1, FIT_TRACKS).astype(int))
-    sample = steps.some(rows)
+    sample = steps.some(_loneliest(tracks, steps.owner))
     group = _brightness_groups(sample)
     coarse = np.append(np.geomspace(coefficients[0], coefficients[-1], FIT_GRID), 0.0)
     fitted = known is None or stride > 1
@@ -279,19 +285,29 @@ def _fit_model(
     def model_at(p: np.ndarray) -> _Model:
         # unknown: anything up to the whole frame; known: how much of it blurs the peak of a spot, which is less than its centroid
         exposure = dt_s / (1 + np.exp(-p[2])) if fitted else min(dt_s, base.exposure_s * np.exp(p[2]))
-        return replace(base, floor_um=pixel_um * np.exp(p[0]), factor=np.exp(p[1]), exposure_s=exposure)
+        wrong = 1 / (1 + np.exp(-p[3]))
+        return replace(base, floor_um=pixel_um * np.exp(p[0]), factor=np.exp(p[1]), exposure_s=exposure, wrong_share=wrong)
 
     def cost(p: np.ndarray) -> float:
         model = model_at(p)
         loglik = np.column_stack([model.loglik(sample, coarse), model.loglik_noise(sample)]) / stride
-        return float(np.sum(0.5 * ((p - PRIOR_MEAN) / prior_sd) ** 2)) - _profiled(loglik, group)
+        return float(np.sum(0.5 * ((p - prior_mean) / prior_sd) ** 2)) - _profiled(loglik, group)
 
-    prior_sd = np.array([*PRIOR_SD[:2], FREE_LOGIT_SD if fitted else PRIOR_SD[2]])
-    fit = minimize(cost, PRIOR_MEAN, method="Nelder-Mead", options={"xatol": 0.02, "fatol": 0.05, "maxfev": 150})
+    prior_mean, prior_sd = PRIOR_MEAN.copy(), PRIOR_SD.copy()
+    if fitted:
+        prior_mean[2], prior_sd[2] = 0.0, FREE_LOGIT_SD
+    simplex = prior_mean + np.vstack([np.zeros(4), np.diag(prior_sd)])
+    fit = minimize(cost, prior_mean, method="Nelder-Mead", options={"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.05, "maxfev": 160})
+    # the loneliest met the fewest strangers: how often a link goes wrong is for all tracks to tell
+    sample = steps.some(np.unique(np.linspace(0, len(steps.owner) - 1, FIT_TRACKS // 2).astype(int)))
+    group = _brightness_groups(sample)
+    logits = np.linspace(-8.0, -2.0, 7)
+    fit.x[3] = logits[np.argmin([cost(np.array([*fit.x[:3], logit])) for logit in logits])]
     model = model_at(fit.x)
     chosen = {
         "localisation_floor_px": Used(round(float(model.floor_um / pixel_um), 4), "measured"),
         "localisation_factor": Used(round(float(model.factor), 3), "measured"),
+        "wrong_link_share": Used(round(float(model.wrong_share), 5), "measured"),
     }
     if not fitted:
         return model, {**chosen, "blurring_exposure_ms": Used(round(float(model.exposure_s) * 1e3, 3), "measured")}, ()
@@ -302,6 +318,23 @@ def _fit_model(
         return model, chosen, ()
     text = f"exposure unknown: estimated from the tracks as {model.exposure_s * 1e3:.1f} +- {sd * 1e3:.1f} ms; give --exposure-ms"
     return model, chosen, (Notice("exposure_estimated", text),)
+
+
+def _loneliest(tracks: Tracks, owner: np.ndarray) -> np.ndarray:
+    """Return up to `FIT_TRACKS` of the rows of `owner`, those of the tracks that met the fewest other spots.
+
+    A link to a stranger passes for localisation error; whom a particle meets does not depend on how it moves.
+    """
+    from scipy.spatial import cKDTree
+
+    spots, reach = tracks.spots, tracks.chosen["search_range_px"].value / 2
+    # frames far apart in a third coordinate: one tree for the whole video
+    tree = cKDTree(np.column_stack([spots.x_px, spots.y_px, spots.frame * (4.0 * reach)]))
+    met = np.zeros(len(spots), bool)
+    met[np.unique(tree.query_pairs(reach, output_type="ndarray"))] = True
+    share = (np.add.reduceat(met, tracks.start[:-1], dtype=float) / tracks.n_spots)[owner]
+    allowed = np.flatnonzero(share <= np.sort(share)[min(FIT_TRACKS, len(share)) - 1])
+    return allowed[np.unique(np.linspace(0, len(allowed) - 1, FIT_TRACKS).astype(int))]
 
 
 def _profiled(loglik: np.ndarray, group: np.ndarray, iterations: int = 40) -> float:
@@ -337,8 +370,10 @@ def _exposure_sd(cost: Callable[[np.ndarray], float], best: np.ndarray, dt_s: fl
     offsets = np.array([-3.0, -1.5, -0.7, 0.0, 0.7, 1.5, 3.0])
     height = []
     for offset in offsets:
+        simplex = best[:2] + np.vstack([np.zeros(2), np.diag(PRIOR_SD[:2])])
+        options = {"maxfev": 40, "initial_simplex": simplex}
         fixed = best[2] + offset
-        inner = minimize(lambda q, fixed=fixed: cost(np.append(q, fixed)), best[:2], method="Nelder-Mead", options={"maxfev": 40})
+        inner = minimize(lambda q, f=fixed: cost(np.array([*q, f, best[3]])), best[:2], method="Nelder-Mead", options=options)
         height.append(inner.fun)
     fine = np.linspace(best[2] - 3, best[2] + 3, 241)
     profile = np.interp(fine, best[2] + offsets, height)

@@ -20,6 +20,9 @@ from nta.tracks import Tracks
 from nta.video import Calibration
 
 REPLICATES = 200
+# time in view of a visitor goes like |N(0, 1)| (local time of Brownian motion): E[X^2] / E[X]^2, by which unequal visits lower the
+# number of independent particles
+UNEVENNESS = np.pi / 2
 LIVE = 30.0  # e^-30 of the largest cell is nothing
 DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
@@ -188,7 +191,7 @@ def find_distribution(
     outlier = problem.outliers * density.outlier
     total = (posterior.sum(axis=1) + outlier.sum(axis=1))[:, None]
     posterior, outlier = posterior / total, outlier / total
-    per_particle = presence.tracks / presence.visitors_um
+    per_particle = UNEVENNESS * presence.tracks / presence.visitors_um
     counts = _resampled_counts(posterior, per_particle, settings.distribution.seed)
     drawn = _replicates(problem, presence.tracks, density, counts)
     weights = np.array([d.weight for d in drawn])

@@ -155,7 +155,7 @@ def _expected(
     inside, cut = seen * gone * measure, seen * measure
     states = [(inside, np.zeros_like(inside)), (cut, np.zeros_like(cut))]
     for n in range(1, n_frames + 1):
-        (now, gap), (now_cut, gap_cut) = states
+        (now, _), (now_cut, _) = states
         if n < n_frames:
             counts[n] = max(n_frames - n - 1, 0) * np.sum(now * gone, axis=1) + 2 * np.sum(now_cut * gone, axis=1)
         else:

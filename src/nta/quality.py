@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from nta.errors import Notice
@@ -33,7 +35,7 @@ def find_notices(result: Result) -> tuple[Notice, ...]:
         longest = int(tracks.n_spots.max())
         warn(
             "no_tracks",
-            f"no track of {result.settings.tracks.min_frames} frames or more, so nothing is sized; the longest has {longest} (--min-frames)",
+            f"no track of {result.settings.tracks.min_frames} frames or more, nothing is sized; the longest has {longest} (see --min-frames)",
         )
         return tuple(found)
     saturated = float(np.mean(spots.flags & np.uint32(Flag.SATURATED) > 0))
@@ -57,7 +59,7 @@ def _median_in_gap(result: Result) -> list[Notice]:
     """Say so where the interval of the median spans the gap between two populations."""
     found = []
     median, peaks = result.distribution.statistic("d50"), result.distribution.peaks
-    for left, right in zip(peaks, peaks[1:], strict=False):
+    for left, right in itertools.pairwise(peaks):
         middle = (left.diameter_nm * right.diameter_nm) ** 0.5
         apart = right.diameter_nm / left.diameter_nm > (left.gsd * right.gsd) ** 2
         if apart and median.low < middle < median.high:

@@ -5,6 +5,7 @@ The reservoir is deeper and wider than what is lit, so that particles come and g
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import tomllib
@@ -84,7 +85,9 @@ _POSITIVE = (
     "pixel_size_um fps in_view sheet_depth_um truth_depth_um spot_sigma_px depth_of_focus_um peak_at_100nm_grey peak_cap_grey "
     "electrons_per_grey viscosity_mpas"
 ).split()
-_NOT_NEGATIVE = "exposure_ms background_grey background_variation read_noise_grey hot_pixels stuck_particles brightness_exponent seed".split()
+_NOT_NEGATIVE = (
+    "exposure_ms background_grey background_variation read_noise_grey hot_pixels stuck_particles brightness_exponent seed".split()
+)
 _AT_LEAST = {"width_px": 32, "height_px": 32, "n_frames": 2}
 
 
@@ -243,7 +246,9 @@ class Simulation:
         hot.flat[where] = rng.uniform(0.1, 0.8, recipe.hot_pixels) * 2.0**recipe.bits
         return background, hot
 
-    def _draw(self, add_gaussians: Callable[..., None], image: np.ndarray, position: np.ndarray, brightness: np.ndarray, share: int) -> None:
+    def _draw(
+        self, add_gaussians: Callable[..., None], image: np.ndarray, position: np.ndarray, brightness: np.ndarray, share: int
+    ) -> None:
         """Add the light of one sub-step, `1 / share` of an exposure."""
         recipe = self.recipe
         widening = 1.0 + (position[:, 2] / recipe.depth_of_focus_um) ** 2
@@ -303,16 +308,16 @@ def sample_distribution(recipe: Recipe, n: int = 4001) -> tuple[np.ndarray, np.n
 
 def _summary(diameter_nm: np.ndarray, weight: np.ndarray) -> dict[str, float | None]:
     """Return mean, sd, quantiles and default class fractions of a weighted set of diameters; ``None`` when it is empty."""
-    keys = ("mean_nm", "sd_nm", "d10_nm", "d50_nm", "d90_nm", "fraction_below_30", "fraction_30_100", "fraction_100_1000", "fraction_above_1000")
+    keys = "mean_nm sd_nm d10_nm d50_nm d90_nm fraction_below_30 fraction_30_100 fraction_100_1000 fraction_above_1000".split()
     if not len(diameter_nm):
         return dict.fromkeys(keys)
     order = np.argsort(diameter_nm, kind="stable")
     d, w = diameter_nm[order], weight[order] / weight.sum()
     mean = float(np.sum(w * d))
     cumulative = np.cumsum(w)
-    quantiles = [float(d[min(np.searchsorted(cumulative, q), len(d) - 1)]) for q in (0.1, 0.5, 0.9)]
+    quantiles = [float(d[min(int(np.searchsorted(cumulative, q)), len(d) - 1)]) for q in (0.1, 0.5, 0.9)]
     edges = (0.0, 30.0, 100.0, 1000.0, math.inf)
-    shares = [float(w[(d >= low) & (d < high)].sum()) for low, high in zip(edges, edges[1:], strict=False)]
+    shares = [float(w[(d >= low) & (d < high)].sum()) for low, high in itertools.pairwise(edges)]
     return dict(zip(keys, [mean, math.sqrt(float(np.sum(w * (d - mean) ** 2))), *quantiles, *shares], strict=True))
 
 

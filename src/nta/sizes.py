@@ -44,4 +44,4 @@ def find_sizes(tracks: Tracks, diffusion: Diffusion) -> Sizes:
             columns.append(column)
     flags = tracks.flags.copy()
     flags[diffusion.track[diffusion.d_um2_s == 0]] |= np.uint32(Flag.NO_MOTION_RESOLVED)
-    return Sizes(*columns, flags=flags)
+    return Sizes(columns[0], columns[1], columns[2], flags)

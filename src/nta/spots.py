@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Spots:
     chosen: Mapping[str, Used] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
 
-    ROWS = ("frame", "x_px", "y_px", "x_sd_px", "y_sd_px", "signal", "snr", "width_px", "flags")
+    ROWS: ClassVar[tuple[str, ...]] = ("frame", "x_px", "y_px", "x_sd_px", "y_sd_px", "signal", "snr", "width_px", "flags")
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -89,14 +90,14 @@ def find_spots(video: Video, settings: Settings, threads: int = 1, progress: PRO
     def one(i: int) -> tuple[dict[str, np.ndarray], float, float]:
         return _search(video.read(i), background.still, look, i, ceiling)
 
-    found = []
+    found: list[tuple[dict[str, np.ndarray], float, float]] = []
     with ThreadPoolExecutor(threads) as pool:
-        # a bounded look-ahead keeps memory flat however long the video is
-        for first in range(0, video.n_frames, 16 * threads):
-            found += pool.map(one, range(first, min(first + 16 * threads, video.n_frames)))
+        # a bounded look-ahead keeps memory flat, and a stop short, however long the video is
+        for first in range(0, video.n_frames, 8 * threads):
+            found += pool.map(one, range(first, min(first + 8 * threads, video.n_frames)))
             if progress is not None:
                 progress("find spots", len(found), video.n_frames)
-    rows = {name: np.concatenate([f[0][name] for f in found]) for name in Spots.ROWS}
+    rows: dict[str, Any] = {name: np.concatenate([f[0][name] for f in found]) for name in Spots.ROWS}
     polarity = Used("bright" if look.sign > 0 else "dark", settings.chosen.get("polarity", "measured"))
     return Spots(
         **rows,

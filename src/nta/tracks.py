@@ -56,7 +56,11 @@ PRIOR_STEPS = 2.0  # what is known of a particle's steps before its track, worth
 
 
 def link_spots(
-    spots: Spots, calibration: Calibration, viscosity_mpas: float, settings: Settings, progress: Callable[[str, int, int], None] | None = None
+    spots: Spots,
+    calibration: Calibration,
+    viscosity_mpas: float,
+    settings: Settings,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Tracks:
     """Link spots from frame to frame by trackpy (Crocker & Grier 1996), in the frame of the moving liquid, by place and brightness.
 

@@ -13,7 +13,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 @jit(
-    "void(float64[::1], float64[::1], int64[::1], float64[::1], int64[::1], float64[::1], float64, float64, float64, float64[:,::1])",
+    "void(float64[::1], float64[::1], int64[::1], float64[::1], int64[::1], float64[::1], float64, float64, float64, float64, float64[:,::1])",
     **JIT,
 )
 def track_loglik(
@@ -26,6 +26,7 @@ def track_loglik(
     dt_s: float,
     exposure_s: float,
     gate_um: float,
+    wrong_share: float,
     out: np.ndarray,
 ) -> None:
     """Write the log-likelihood of each track at each diffusion coefficient into `out`, (tracks, coefficients).
@@ -35,31 +36,61 @@ def track_loglik(
         Var(dx_i)          = 2 D g dt - 2 D te / 3 + s_i + s_(i+1)
         Cov(dx_i, dx_(i+1)) = D te / 3 - s_(i+1)
 
-    with ``s_i = variance_um2[i]``, the localisation variance of spot i.
-    `gate_um` truncates: a link longer than it was never made, so each step is divided by its chance to lie within.
+    with ``s_i = variance_um2[i]``, the localisation variance of spot i. `gate_um` truncates: a link longer than it was never made, so
+    each step is divided by its chance to lie within. A share `wrong_share` of the links leads to a stranger, anywhere in the gate: the
+    likelihood is the sum over no wrong link and one at each step, which cuts the track in two independent pieces.
     Two axes, positions in um, variances per axis; ``start`` holds the first row of each track and the end of the last.
     """
     n_tracks = len(start) - 1
-    half_gate2 = 0.5 * gate_um * gate_um
+    longest = 0
     for i in range(n_tracks):
-        first, last = start[i], start[i + 1]
+        longest = max(longest, start[i + 1] - start[i])
+    before = np.empty(longest)
+    after = np.empty(longest)
+    half_gate2 = 0.5 * gate_um * gate_um
+    log_right = math.log(1.0 - wrong_share)
+    log_wrong = math.log(wrong_share / (math.pi * gate_um * gate_um)) if wrong_share > 0.0 else -math.inf
+    for i in range(n_tracks):
+        first, n = start[i], start[i + 1] - start[i]
         for k in range(len(diffusion_um2_s)):
             d = diffusion_um2_s[k]
             blur = d * exposure_s / 3.0
-            total = 0.0
-            pivot, zx, zy = 1.0, 0.0, 0.0
-            for j in range(first, last - 1):
-                s0, s1 = variance_um2[j], variance_um2[j + 1]
-                variance = 2.0 * d * dt_s * (frame[j + 1] - frame[j]) - 2.0 * blur + s0 + s1
-                dx, dy = x_um[j + 1] - x_um[j], y_um[j + 1] - y_um[j]
-                if j == first:
-                    pivot, zx, zy = variance, dx, dy
+            # before[j]: likelihood of the steps between spots 0 to j; after[j]: of those between spots j to the last
+            for way in range(2):
+                total, pivot, zx, zy = 0.0, 1.0, 0.0, 0.0
+                if way == 0:
+                    before[0] = 0.0
+                elif wrong_share > 0.0:
+                    after[n - 1] = 0.0
                 else:
-                    ratio = (blur - s0) / pivot
-                    pivot = variance - ratio * (blur - s0)
-                    zx, zy = dx - ratio * zx, dy - ratio * zy
-                total -= LOG_2PI + math.log(pivot) + (zx * zx + zy * zy) / (2.0 * pivot)
-                tail = half_gate2 / variance
-                if tail < 30.0:
-                    total -= math.log(-math.expm1(-tail))
-            out[i, k] = total
+                    break
+                for step in range(n - 1):
+                    a = first + step if way == 0 else first + n - 1 - step
+                    b = a + 1 if way == 0 else a - 1
+                    variance = 2.0 * d * dt_s * abs(frame[b] - frame[a]) - 2.0 * blur + variance_um2[a] + variance_um2[b]
+                    dx, dy = x_um[b] - x_um[a], y_um[b] - y_um[a]
+                    if step == 0:
+                        pivot, zx, zy = variance, dx, dy
+                    else:
+                        shared = blur - variance_um2[a]
+                        ratio = shared / pivot
+                        pivot = variance - ratio * shared
+                        zx, zy = dx - ratio * zx, dy - ratio * zy
+                    total -= LOG_2PI + math.log(pivot) + (zx * zx + zy * zy) / (2.0 * pivot)
+                    tail = half_gate2 / variance
+                    if tail < 30.0:
+                        total -= math.log(-math.expm1(-tail))
+                    if way == 0:
+                        before[step + 1] = total
+                    else:
+                        after[n - 2 - step] = total
+            whole = before[n - 1] + (n - 1) * log_right
+            if wrong_share > 0.0:
+                best = whole
+                for j in range(n - 1):
+                    best = max(best, log_wrong + before[j] + after[j + 1] + (n - 2) * log_right)
+                summed = math.exp(whole - best)
+                for j in range(n - 1):
+                    summed += math.exp(log_wrong + before[j] + after[j + 1] + (n - 2) * log_right - best)
+                whole = best + math.log(summed)
+            out[i, k] = whole

@@ -1,0 +1,187 @@
+"""Slow twins of the kernels, and the plainest possible videos, spots and tracks: what the fast code is compared with.
+
+Nothing here is shared with `nta.kernels`: formulas are written out from the papers, matrices are dense, loops are Python's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nta.settings import Settings, Used
+from nta.spots import Spots
+from nta.tracks import Tracks
+from nta.video import Calibration
+
+BOLTZMANN = 1.380649e-23
+
+
+def sphere_d_um2_s(diameter_nm: float, celsius: float = 25.0, viscosity_mpas: float = 0.8900) -> float:
+    """Return Stokes-Einstein's D in um^2/s, all in SI units until the end."""
+    return BOLTZMANN * (celsius + 273.15) / (3 * math.pi * viscosity_mpas * 1e-3 * diameter_nm * 1e-9) * 1e12
+
+
+def step_covariance(frame: Sequence[int], variance_um2: Sequence[float], d: float, dt_s: float, exposure_s: float) -> np.ndarray:
+    """Return the (n, n) covariance of the n displacements of a track along one axis (Berglund 2010, eqs. 5-6, with gaps)."""
+    n = len(frame) - 1
+    cov = np.zeros((n, n))
+    for i in range(n):
+        lapse = (frame[i + 1] - frame[i]) * dt_s
+        cov[i, i] = 2 * d * lapse - 2 * d * exposure_s / 3 + variance_um2[i] + variance_um2[i + 1]
+        if i + 1 < n:
+            cov[i, i + 1] = cov[i + 1, i] = d * exposure_s / 3 - variance_um2[i + 1]
+    return cov
+
+
+def track_loglik(
+    x_um: np.ndarray,
+    y_um: np.ndarray,
+    frame: np.ndarray,
+    variance_um2: np.ndarray,
+    start: np.ndarray,
+    diffusion_um2_s: np.ndarray,
+    dt_s: float,
+    exposure_s: float,
+    gate_um: float,
+) -> np.ndarray:
+    """Return what `nta.kernels.likelihood.track_loglik` writes: a multivariate normal with a dense matrix, less the chance of each gate."""
+    out = np.empty((len(start) - 1, len(diffusion_um2_s)))
+    for i in range(len(start) - 1):
+        rows = slice(start[i], start[i + 1])
+        dx, dy = np.diff(x_um[rows]), np.diff(y_um[rows])
+        for k, d in enumerate(diffusion_um2_s):
+            cov = step_covariance(frame[rows], variance_um2[rows], d, dt_s, exposure_s)
+            total = -len(dx) * math.log(2 * math.pi)
+            if len(dx):
+                total -= float(np.linalg.slogdet(cov)[1]) + 0.5 * float(dx @ np.linalg.solve(cov, dx) + dy @ np.linalg.solve(cov, dy))
+            for v in np.diag(cov):
+                # a two-dimensional Gaussian lies within r with probability 1 - exp(-r^2 / 2v)
+                total -= math.log(-math.expm1(-(gate_um**2) / (2 * v)))
+            out[i, k] = total
+    return out
+
+
+def dst_eigenvalues(n_steps: int, d: float, dt_s: float, exposure_s: float, sigma_um: float) -> np.ndarray:
+    """Return the eigenvalues of the covariance of a gapless track with one localisation error (METHODS 1)."""
+    t = np.arange(1, n_steps + 1) * math.pi / (n_steps + 1)
+    r = exposure_s / (6 * dt_s)
+    return np.asarray(2 * d * dt_s * (1 - 2 * r * (1 - np.cos(t))) + 2 * sigma_um**2 * (1 - np.cos(t)))
+
+
+def add_gaussians(image: np.ndarray, x_px: np.ndarray, y_px: np.ndarray, sigma_px: np.ndarray, peak: np.ndarray) -> np.ndarray:
+    """Return what `nta.kernels.render.add_gaussians` makes of `image`: every pixel asked in turn."""
+    drawn = np.array(image)
+    for x, y, s, p in zip(x_px, y_px, sigma_px, peak, strict=True):
+        for row in range(drawn.shape[0]):
+            for column in range(drawn.shape[1]):
+                if abs(column - x) <= 4.5 * s and abs(row - y) <= 4.5 * s:
+                    drawn[row, column] += p * math.exp(-((column - x) ** 2 + (row - y) ** 2) / (2 * s * s))
+    return drawn
+
+
+def brownian_um(
+    rng: np.random.Generator, n_tracks: int, n_frames: int, d_um2_s: float | np.ndarray, dt_s: float, exposure_s: float, sigma_um: float
+) -> np.ndarray:
+    """Return measured positions, (n_tracks, n_frames, 2) um: Brownian paths averaged exactly over the exposure, plus localisation error.
+
+    A path's end and its mean over a time t are jointly normal with covariance ``2 D t [[1, 1/2], [1/2, 1/3]]``; no sub-steps needed.
+    """
+    d = np.broadcast_to(np.asarray(d_um2_s, float), (n_tracks,))[:, None]
+    at = np.zeros((n_tracks, 2))
+    seen = np.empty((n_tracks, n_frames, 2))
+    for f in range(n_frames):
+        u, v = rng.normal(size=(2, n_tracks, 2))
+        moved = np.sqrt(2 * d * exposure_s) * u
+        seen[:, f] = at + 0.5 * moved + np.sqrt(2 * d * exposure_s / 12) * v
+        at = at + moved + np.sqrt(2 * d * (dt_s - exposure_s)) * rng.normal(size=(n_tracks, 2))
+    return seen + sigma_um * rng.normal(size=seen.shape)
+
+
+def calibration(
+    pixel_size_um: float = 0.166, fps: float = 25.0, exposure_ms: float | None = 15.0, temperature_c: float = 25.0
+) -> Calibration:
+    """Return a calibration with the standard uncertainties of given values."""
+    return Calibration(
+        Used(pixel_size_um, "option", 0.005 * pixel_size_um),
+        Used(fps, "option", 0.0),
+        None if exposure_ms is None else Used(exposure_ms * 1e-3, "option", 0.02 * exposure_ms * 1e-3),
+        Used(temperature_c, "option", 0.3),
+    )
+
+
+class ArrayVideo:
+    """Frames in memory, as much of a `nta.video.Video` as the search for spots asks for."""
+
+    def __init__(self, frames: np.ndarray, ceiling: float | None = None) -> None:
+        self.frames, self.ceiling = frames, ceiling
+        self.n_frames, self.height, self.width = frames.shape
+
+    def read(self, i: int) -> np.ndarray:
+        return self.frames[i]
+
+
+def make_spots(
+    frame: Any, x_px: Any, y_px: Any, *, n_frames: int | None = None, sd_px: float = 0.1, area_px: float = 640.0 * 480.0, **columns: Any
+) -> Spots:
+    """Return spots at given places, ordered by frame; `columns` replaces any of the others."""
+    frame = np.asarray(frame, np.int32)
+    order = np.argsort(frame, kind="stable")
+    n = len(frame)
+    n_frames = n_frames if n_frames is not None else int(frame.max(initial=-1)) + 1
+    rows = {
+        "frame": frame,
+        "x_px": np.asarray(x_px, float),
+        "y_px": np.asarray(y_px, float),
+        "x_sd_px": np.full(n, sd_px),
+        "y_sd_px": np.full(n, sd_px),
+        "signal": np.full(n, 50.0),
+        "snr": np.full(n, 20.0),
+        "width_px": np.full(n, 1.5),
+        "flags": np.zeros(n, np.uint32),
+    } | {name: np.broadcast_to(value, (n,)) for name, value in columns.items()}
+    return Spots(
+        **{name: np.ascontiguousarray(value[order]) for name, value in rows.items()},
+        background=np.full(n_frames, 12.0),
+        noise=np.full(n_frames, 1.5),
+        area_px=area_px,
+        chosen={"spot_width_px": Used(1.5, "measured"), "threshold_snr": Used(5.0, "measured"), "polarity": Used("bright", "measured")},
+    )
+
+
+def make_tracks(
+    paths: Sequence[tuple[Any, Any, Any]], *, n_frames: int, settings: Settings | None = None, gate_px: float = 1e3, gap: int = 0, **columns: Any
+) -> Tracks:
+    """Return the tracks of ``(frame, x_px, y_px)`` paths, true links and all; `columns` as in `make_spots`, one value or one a spot."""
+    frame, x, y = (np.concatenate([np.asarray(p[i], float) for p in paths]) if paths else np.empty(0) for i in range(3))
+    spots = make_spots(np.zeros(len(frame)), x, y, n_frames=n_frames, **columns)
+    spots.frame[:] = frame  # rows stay in the order of the tracks
+    count = np.array([len(p[0]) for p in paths], np.int64)
+    from nta.flags import Flag
+
+    least = (settings or Settings()).tracks.min_frames
+    flags = np.where(count == 1, int(Flag.UNLINKED), np.where(count < least, int(Flag.TOO_SHORT), 0)).astype(np.uint32)
+    chosen = {"search_range_px": Used(gate_px, "measured"), "gap_frames": Used(gap, "measured"), "min_frames": Used(least, "default")}
+    return Tracks(spots, np.concatenate([[0], np.cumsum(count)]).astype(np.int64), flags, chosen)
+
+
+def brownian_tracks(
+    rng: np.random.Generator,
+    n_tracks: int,
+    n_frames: int,
+    d_um2_s: float | np.ndarray,
+    *,
+    pixel_um: float = 0.166,
+    dt_s: float = 0.04,
+    exposure_s: float = 0.015,
+    sigma_um: float = 0.04,
+    sd_px: float | None = None,
+    **columns: Any,
+) -> Tracks:
+    """Return gapless tracks of `n_frames` spots each, of particles that diffuse at `d_um2_s`; their spots' own errors tell the truth."""
+    at = brownian_um(rng, n_tracks, n_frames, d_um2_s, dt_s, exposure_s, sigma_um) / pixel_um + 200.0
+    frame = np.arange(n_frames)
+    paths = [(frame, at[i, :, 0], at[i, :, 1]) for i in range(n_tracks)]
+    return make_tracks(paths, n_frames=n_frames, sd_px=sigma_um / pixel_um if sd_px is None else sd_px, **columns)

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import naive
+import numpy as np
+import pytest
+
+from nta import spots as spots_module
+from nta.flags import Flag
+from nta.settings import Settings
+from nta.spots import Spots, find_spots, threshold_for
+
+NOISE = 2.0
+
+
+def frames_with(
+    at: np.ndarray,
+    peak: float,
+    sigma_px: float = 1.5,
+    *,
+    level: float = 30.0,
+    shape: tuple[int, int] = (128, 160),
+    noise: float = NOISE,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return float32 frames with Gaussian spots at (n_frames, n_spots, 2) of (x, y) and white noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.arange(shape[0]), np.arange(shape[1])
+    frames = level + noise * rng.normal(size=(len(at), *shape))
+    for frame, spots in zip(frames, at, strict=True):
+        across = np.exp(-((x - spots[:, :1]) ** 2) / (2 * sigma_px**2))
+        down = np.exp(-((y - spots[:, 1:]) ** 2) / (2 * sigma_px**2))
+        frame += peak * np.einsum("ny,nx->yx", down, across)
+    return frames.astype(np.float32)
+
+
+def scattered(n_frames: int, n_spots: int = 12, shape: tuple[int, int] = (128, 160), seed: int = 1) -> np.ndarray:
+    """Return places at least 16 px apart and 10 px from the rim, new ones in each frame."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for _ in range(n_frames):
+        places: list[np.ndarray] = []
+        while len(places) < n_spots:
+            new = rng.uniform(10, [shape[1] - 11, shape[0] - 11])
+            if all(math.dist(new, p) > 16 for p in places):
+                places.append(new)
+        frames.append(places)
+    return np.array(frames)
+
+
+def find(frames: np.ndarray, ceiling: float | None = None, threads: int = 1, **options: Any) -> Spots:
+    video: Any = naive.ArrayVideo(frames, ceiling)
+    return find_spots(video, Settings().with_options(**options), threads)
+
+
+def matched(found: Spots, at: np.ndarray, reach_px: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row of the spot found near each true place (-1 for none), and the true places, in one order."""
+    rows = []
+    for i, places in enumerate(at):
+        here = np.flatnonzero(found.frame == i)
+        for x, y in places:
+            distance = np.hypot(found.x_px[here] - x, found.y_px[here] - y)
+            rows.append(here[distance.argmin()] if len(here) and distance.min() < reach_px else -1)
+    return np.array(rows), at.reshape(-1, 2)
+
+
+@pytest.mark.parametrize("peak", [60.0, -60.0])
+@pytest.mark.parametrize(("sigma_px", "n_spots"), [(1.1, 12), (1.5, 12), (2.4, 5)])
+def test_every_spot_is_found_where_it_is_with_its_polarity_width_and_height(peak: float, sigma_px: float, n_spots: int) -> None:
+    at = scattered(24, n_spots)
+    found = find(frames_with(at, peak, sigma_px, level=100.0))
+    rows, truth = matched(found, at)
+    assert np.all(rows >= 0)
+    assert len(rows) <= len(found) <= len(rows) + 8  # 2.4 false ones expected
+    assert found.chosen["polarity"].value == ("bright" if peak > 0 else "dark")
+    assert found.chosen["spot_width_px"].value == pytest.approx(sigma_px, rel=0.1)
+    assert np.median(found.width_px) == pytest.approx(sigma_px, rel=0.1)
+    assert np.median(found.signal) == pytest.approx(60.0, rel=0.1)
+    error = np.concatenate([found.x_px[rows] - truth[:, 0], found.y_px[rows] - truth[:, 1]])
+    # Cramer-Rao for a Gaussian spot in white noise: sqrt(2 / pi) noise / peak
+    bound = math.sqrt(2 / math.pi) * NOISE / 60.0
+    assert 0.85 * bound < np.sqrt(np.mean(error**2)) < 1.4 * bound
+    assert abs(error.mean()) < 4 * bound * 1.4 / math.sqrt(len(error))
+    assert np.median(np.concatenate([found.x_sd_px, found.y_sd_px])) == pytest.approx(bound, rel=0.15)
+    # SNR of a matched filter: peak * width * sqrt(pi) / noise
+    assert np.median(found.snr) == pytest.approx(60 * sigma_px * math.sqrt(math.pi) / NOISE, rel=0.12)
+
+
+def test_stated_error_follows_the_signal() -> None:
+    at = scattered(24, 16)
+    for peak in (12.0, 200.0):
+        found = find(frames_with(at, peak))
+        rows, truth = matched(found, at, 1.5)
+        assert np.mean(rows >= 0) > 0.97
+        good = rows[rows >= 0]
+        z = np.concatenate([found.x_px[good] - truth[rows >= 0, 0], found.y_px[good] - truth[rows >= 0, 1]])
+        z /= np.concatenate([found.x_sd_px[good], found.y_sd_px[good]])
+        assert 0.8 < np.sqrt(np.mean(z**2)) < 1.5
+        assert np.mean(np.abs(z) < 4) > 0.99
+
+
+def test_positions_do_not_lock_on_pixels() -> None:
+    at = scattered(60, 16, seed=3)
+    found = find(frames_with(at, 25.0))
+    rows, _ = matched(found, at)
+    for found_px, true_px in ((found.x_px, at[..., 0].ravel()), (found.y_px, at[..., 1].ravel())):
+        phase = found_px[rows] % 1
+        n = len(phase)
+        # Kolmogorov-Smirnov against a uniform phase at 0.1 %
+        assert np.abs(np.sort(phase) - (np.arange(n) + 0.5) / n).max() < 1.95 / math.sqrt(n)
+        # and no error that goes with the phase
+        error = found_px[rows] - true_px
+        for wave in (np.sin, np.cos):
+            assert abs(np.mean(error * wave(2 * np.pi * true_px))) < 4 * error.std() / math.sqrt(2 * n)
+
+
+def test_threshold_by_hand() -> None:
+    # 240 x 320 px seen at width 1.5: 76800 / 4.5 / 15.75 = 1083.6 cells; u = 4.6 has 1083.6 * 4.6 * exp(-10.58) = 0.1266 maxima
+    assert threshold_for(0.12664, 76800.0, 1.5) == pytest.approx(4.6, abs=0.002)
+
+
+@pytest.mark.parametrize("false_spots", [1e-4, 0.1, 10.0, 1e6])
+def test_threshold_is_never_below_three_and_falls_with_what_is_allowed(false_spots: float) -> None:
+    u = threshold_for(false_spots, 76800.0, 1.5)
+    assert 3.0 <= u <= threshold_for(false_spots / 10, 76800.0, 1.5) < 10
+    assert u <= threshold_for(false_spots, 768000.0, 1.5)
+
+
+def test_a_maximum_of_one_pixel_counts_also_when_it_is_the_only_one() -> None:
+    snr = np.zeros((40, 50), np.float32)
+    snr[20, 30] = 6.0
+    y, x, value = spots_module._maxima(snr, 5.0, 1.5)
+    assert (list(y), list(x), list(value)) == ([20], [30], [6.0])
+    snr[10, 12] = 9.0
+    y, x, value = spots_module._maxima(snr, 5.0, 1.5)
+    assert (list(y), list(x), list(value)) == ([10, 20], [12, 30], [9.0, 6.0])
+    snr[20, 31] = 5.5  # its own slope is no second maximum
+    assert len(spots_module._maxima(snr, 5.0, 1.5)[0]) == 2
+    assert len(spots_module._maxima(snr, 9.5, 1.5)[0]) == 0
+
+
+@pytest.mark.parametrize("width_px", [1.1, 2.0])
+def test_pure_noise_has_the_false_spots_asked_for(width_px: float) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(8)
+    for false_spots in (0.5, 5.0):
+        n = 0
+        for _ in range(24):
+            smooth = gaussian_filter(rng.normal(size=(256, 256)), width_px, truncate=3.5, mode="wrap")
+            snr = (smooth * 2 * width_px * math.sqrt(math.pi)).astype(np.float32)
+            n += len(spots_module._maxima(snr, threshold_for(false_spots, 250.0 * 250.0, width_px), width_px)[0])
+        assert 24 * false_spots / 3 < n < 24 * false_spots * 3
+
+
+@pytest.mark.parametrize("kind", ["float", "8 bit"])
+def test_a_video_of_noise_has_the_false_spots_asked_for(kind: str) -> None:
+    frames = frames_with(np.zeros((40, 0, 2)), 0.0, shape=(160, 200), noise=2.0 if kind == "float" else 1.5, seed=9)
+    found = find(frames if kind == "float" else np.rint(frames).astype(np.uint8), false_spots_per_frame=2.0)
+    assert 40 * 2.0 / 3 < len(found) < 40 * 2.0 * 3
+    assert np.all(found.snr >= found.chosen["threshold_snr"].value * 0.999)
+    few = find(frames if kind == "float" else np.rint(frames).astype(np.uint8), false_spots_per_frame=0.02)
+    assert len(few) <= 5
+
+
+def test_uneven_background_moves_and_makes_no_spots() -> None:
+    at = scattered(24)
+    y, x = np.mgrid[:128, :160]
+    light = 40 * np.cos(x / 90) * np.sin(y / 70) + 0.3 * x
+    found = find(frames_with(at, 60.0) + light.astype(np.float32))
+    rows, truth = matched(found, at)
+    assert np.all(rows >= 0)
+    assert len(found) - len(rows) <= 8
+    error = np.concatenate([found.x_px[rows] - truth[:, 0], found.y_px[rows] - truth[:, 1]])
+    assert abs(error.mean()) < 0.01
+    assert error.std() < 0.045  # 1.5 times what the noise allows
+    assert found.background == pytest.approx(np.full(24, np.median(light + 30)), abs=2)
+
+
+def test_light_that_changes_during_the_video_makes_no_spots() -> None:
+    at = scattered(24)
+    x = np.arange(160, dtype=np.float32)[None, None, :]
+    flicker = (np.linspace(-10, 10, 24)[:, None, None] * (1 + 0.004 * x)).astype(np.float32)
+    found = find(frames_with(at, 60.0) + flicker)
+    rows, _ = matched(found, at)
+    assert np.all(rows >= 0)
+    assert len(found) - len(rows) <= 8
+    assert np.corrcoef(found.background, flicker.mean(axis=(1, 2)))[0, 1] > 0.99
+
+
+def test_hot_pixels_and_stuck_particles_are_no_spots() -> None:
+    at = scattered(40, 8)
+    frames = frames_with(at, 60.0)
+    rng = np.random.default_rng(5)
+    frames[:, rng.integers(5, 120, 20), rng.integers(5, 150, 20)] += 150
+    stuck = np.broadcast_to(np.array([[[60.3, 50.8]]]), (40, 1, 2))
+    frames += frames_with(stuck, 90.0, level=0.0, noise=0.0)
+    found = find(frames)
+    rows, truth = matched(found, at)
+    assert np.mean(rows >= 0) > 0.97
+    assert len(found) - np.count_nonzero(rows >= 0) <= 10
+    away = np.hypot(found.x_px - 60.3, found.y_px - 50.8)
+    near_truth = np.any(np.hypot(truth[:, 0] - 60.3, truth[:, 1] - 50.8) < 4)
+    assert near_truth or np.count_nonzero(away < 3) <= 2
+
+
+def test_noise_that_differs_over_the_field_makes_no_spots() -> None:
+    frames = frames_with(np.zeros((30, 0, 2)), 0.0, shape=(192, 256), seed=6)
+    frames = 30 + (frames - 30) * np.linspace(1, 4, 256, dtype=np.float32)
+    found = find(frames, false_spots_per_frame=2.0)
+    assert 60 / 3 < len(found) < 60 * 3
+    assert 0.2 < np.mean(found.x_px > 128) < 0.8
+
+
+@pytest.mark.parametrize("kind", ["bright", "dark"])
+def test_saturated_spots_are_flagged(kind: str) -> None:
+    at = scattered(24, 6)
+    bright = frames_with(at[:, :3], 300.0, level=100.0) + frames_with(at[:, 3:], 60.0, level=0.0, noise=0.0)
+    frames = np.clip(np.rint(bright if kind == "bright" else 255 - bright), 0, 255).astype(np.uint8)
+    found = find(frames, ceiling=255.0)
+    flagged = found.flags & np.uint32(Flag.SATURATED) > 0
+    over, _ = matched(found, at[:, :3])
+    under, _ = matched(found, at[:, 3:])
+    assert np.all(over >= 0)
+    assert np.all(under >= 0)
+    assert np.all(flagged[over])
+    assert not np.any(flagged[under])
+    assert not find(frames.astype(np.float32), ceiling=None).flags.any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("level", [0, 200])
+def test_flat_frames_have_no_spots(dtype: type, level: int) -> None:
+    found = find(np.full((30, 64, 80), level, dtype), ceiling=255.0)
+    assert len(found) == 0
+    assert found.n_frames == 30
+    assert found.background == pytest.approx(np.full(30, level))
+    assert not found.noise.any()
+    assert [getattr(found, name).dtype for name in Spots.ROWS] == [getattr(find(np.zeros((2, 64, 80), dtype)), name).dtype for name in Spots.ROWS]
+
+
+def test_rows_are_ordered_by_frame_and_the_same_on_one_and_two_threads() -> None:
+    at = scattered(40)
+    frames = np.rint(frames_with(at, 30.0)).astype(np.uint8)
+    calls: list[tuple[str, int, int]] = []
+    one = find(frames, ceiling=255.0)
+    video: Any = naive.ArrayVideo(frames, 255.0)
+    two = find_spots(video, Settings(), 2, lambda *call: calls.append(call))
+    assert np.all(np.diff(one.frame) >= 0)
+    for name in (*Spots.ROWS, "background", "noise"):
+        assert getattr(one, name).tobytes() == getattr(two, name).tobytes()
+    assert one.chosen == two.chosen
+    assert calls[-1] == ("find spots", 40, 40)
+    assert [done for _, done, _ in calls] == sorted({done for _, done, _ in calls})
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "dtype"), [(1 / 255, 0.0, np.float32), (200.0, 0.0, np.uint16), (1e4, -3e5, np.float32), (1e6, 0.0, np.uint32)]
+)
+def test_grey_levels_have_no_unit(scale: float, offset: float, dtype: type) -> None:
+    # a 32-bit float video is often scaled to 0..1, a 16-bit one to 0..65535
+    at = scattered(24)
+    frames = (frames_with(at, 60.0).astype(np.float64) * scale + offset).astype(dtype)
+    found = find(frames)
+    rows, truth = matched(found, at)
+    assert np.all(rows >= 0)
+    assert len(found) - len(rows) <= 8
+    assert np.median(found.signal) == pytest.approx(60 * scale, rel=0.1)
+    assert np.std(found.x_px[rows] - truth[:, 0]) < 0.04
+
+
+def test_polarity_can_be_forced() -> None:
+    at = scattered(24)
+    frames = frames_with(at, 60.0, level=100.0)
+    found = find(frames, polarity="dark")
+    assert found.chosen["polarity"].value == "dark"
+    assert found.chosen["polarity"].source == "option"
+    rows, _ = matched(found, at)
+    assert not np.any(rows >= 0)
+
+
+def test_a_short_video_is_searched_without_a_background() -> None:
+    at = scattered(5)
+    found = find(frames_with(at, 60.0))
+    rows, _ = matched(found, at)
+    assert np.all(rows >= 0)
+    assert len(found) - len(rows) <= 2
+
+
+def test_area_leaves_out_the_rim() -> None:
+    found = find(np.zeros((3, 64, 80), np.uint8))
+    # nothing seen: width 1.5, so a rim of 1 + 3 px on all sides
+    assert found.area_px == (64 - 8) * (80 - 8)
+    at = np.random.default_rng(2).uniform([-2, -2], [162, 130], (30, 40, 2))
+    inside = find(frames_with(at, 80.0))
+    margin = 1 + math.ceil(2 * inside.chosen["spot_width_px"].value)
+    for found_px, size in ((inside.x_px, 160), (inside.y_px, 128)):
+        assert found_px.min() > margin - 1
+        assert found_px.max() < size - margin
+    assert inside.area_px == (160 - 2 * margin) * (128 - 2 * margin)
