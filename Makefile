@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format docs clean
 
 help:
 	@echo "make demo    set up, and analyse the sample video"
 	@echo "make test    set up, and run the tests"
 	@echo "make lint    check style, types and the import wall"
 	@echo "make format  put the code into its style"
+	@echo "make docs    write docs/cli.md again from the commands' help"
 	@echo "make clean   remove the environment and what the tools left"
 
 demo: $(VENV)/.installed
@@ -31,6 +32,9 @@ lint: $(VENV)/.installed-test
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-test
+	$(BIN)/python docs/make_cli_reference.py
 
 # the package is installed in place: changes in src/ need no new installation
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

@@ -55,7 +55,7 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
         theta, other, fit, curvature = _climb(matrix, expected, outliers, count, theta, other, strength)
         penalty = third_differences(len(theta))
         value = fit - 0.5 * strength * theta @ penalty @ theta
-        sign, log_det = np.linalg.slogdet(curvature + strength * penalty + WEAKEST * np.eye(len(theta)))
+        _, log_det = np.linalg.slogdet(curvature + strength * penalty + WEAKEST * np.eye(len(theta)))
         evidence = value + 0.5 * (len(theta) - 3) * np.log(strength) - 0.5 * log_det
         if best is None or evidence > best[0]:
             best = (evidence, Density(theta, other, float(strength)))
@@ -127,7 +127,7 @@ def _climb(
             step = np.linalg.solve(curvature + penalty + hold + damp, gradient)
             step *= min(1.0, 3.0 / max(np.abs(step).max(), 1e-12)) if np.abs(step).max() > 3.0 else 1.0
             trial = theta + step
-            new_fit, new_number, new_mixed = value_at(trial, other)
+            new_fit, _, new_mixed = value_at(trial, other)
             new_objective = new_fit - 0.5 * trial @ penalty @ trial
             if new_objective >= objective - 1e-9:
                 improved = True

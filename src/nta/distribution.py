@@ -24,6 +24,7 @@ REPLICATES = 200
 # number of independent particles
 UNEVENNESS = np.pi / 2
 LIVE = 30.0  # e^-30 of the largest cell is nothing
+EMPTYING_STEPS = 300
 DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
 
@@ -136,8 +137,8 @@ class Distribution:
         value = self._summary(self.weight, 0)
         drawn = np.array([self._summary(w, b + 1) for b, w in enumerate(self.replicates)])
         # every length scales with the diameter; the span is a ratio
-        factor = np.where(np.array(STATISTICS) == "span", 1.0, self.scale[:, None])
-        return dict(zip(STATISTICS, _intervals(value, drawn, drawn * factor), strict=True))
+        scaled = np.array([d * np.where(np.array(STATISTICS) == "span", 1.0, s) for d, s in zip(drawn, self.scale, strict=True)])
+        return dict(zip(STATISTICS, _intervals(value, drawn, scaled), strict=True))
 
     def _summary(self, weight: np.ndarray, row: int) -> np.ndarray:
         """Return `STATISTICS` of one distribution."""
@@ -163,6 +164,8 @@ def _mode(d: np.ndarray, weight: np.ndarray) -> float:
 
 def _intervals(value: np.ndarray, drawn: np.ndarray, scaled: np.ndarray) -> list[Interval]:
     """Return 95 % percentile intervals, each widened to hold its value and the narrower one."""
+    if not len(drawn):
+        return [Interval(*[float(v)] * 5) for v in value]
     low_stat, high_stat = np.percentile(drawn, [2.5, 97.5], axis=0)
     low, high = np.percentile(scaled, [2.5, 97.5], axis=0)
     low_stat, high_stat = np.minimum(low_stat, value), np.maximum(high_stat, value)
@@ -191,14 +194,15 @@ def find_distribution(
     outlier = problem.outliers * density.outlier
     total = (posterior.sum(axis=1) + outlier.sum(axis=1))[:, None]
     posterior, outlier = posterior / total, outlier / total
-    per_particle = UNEVENNESS * presence.tracks / presence.visitors_um
+    # a visitor that leaves no track is no evidence
+    per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
     counts = _resampled_counts(posterior, per_particle, settings.distribution.seed)
     drawn = _replicates(problem, presence.tracks, density, counts)
     weights = np.array([d.weight for d in drawn])
     in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
     rng = np.random.default_rng([settings.distribution.seed, 1])
     typical = float(np.sum(posterior) / np.sum(posterior / per_particle))
-    mixture = fit_mixture(problem.matrix[outlier.sum(axis=1) < 0.5], presence.tracks, np.log(grid), density.weight, max(typical, 1.0))
+    mixture = fit_mixture(problem.matrix[outlier.sum(axis=1) < 0.5], presence.tracks, np.log(grid), density.weight, typical)
     unweighted = density.weight * presence.tracks
     return Distribution(
         grid_nm=grid,
@@ -215,7 +219,7 @@ def find_distribution(
         posterior=posterior,
         outlier=outlier,
         independent_particles=float(np.sum(posterior / per_particle)),
-        emptiable=_emptiable(problem.matrix, presence.tracks, problem.outliers, density, typical),
+        emptiable=_emptiable(problem, presence.tracks, density, typical, scale_sd),
         chosen={**presence.chosen, "smoothing_strength": Used(density.strength, "measured")},
     )
 
@@ -252,7 +256,7 @@ def _resampled_counts(posterior: np.ndarray, tracks_per_particle: np.ndarray, se
     for b in range(REPLICATES):
         size = np.minimum((cumulative < rng.random(len(posterior))[:, None]).sum(axis=1), posterior.shape[1] - 1)
         order = np.lexsort((rng.random(len(size)), size))
-        run = np.floor(np.cumsum(1.0 / np.maximum(tracks_per_particle[size[order]], 1.0)) + rng.random()).astype(int)
+        run = np.floor(np.cumsum(1.0 / tracks_per_particle[size[order]]) + rng.random()).astype(int)
         run -= run[0]
         n_runs = run[-1] + 1
         counts[b, order] = rng.multinomial(n_runs, np.full(n_runs, 1.0 / n_runs))[run]
@@ -293,21 +297,27 @@ def _scale_sd(calibration: Calibration, diffusion: Diffusion, settings: Settings
 
 
 def _emptiable(
-    matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, density: Density, tracks_per_particle: float
+    problem: _Problem, expected: np.ndarray, density: Density, tracks_per_particle: float, scale_sd: float
 ) -> Callable[[float, float], bool]:
-    """Return a test of whether a range of sizes can be empty: a likelihood ratio of free densities, tracks counted as particles."""
+    """Return a test of whether a range of sizes can be empty: a likelihood ratio of free densities, tracks counted as particles.
+
+    The edges give way by what the scale of all diameters is uncertain.
+    """
+    live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
+    matrix, outliers, expected = np.ascontiguousarray(problem.matrix[:, live]), problem.outliers, expected[live]
+    log_number, grid = density.log_number[live], size_grid_nm()[live]
+    slack = float(np.exp(1.96 * scale_sd))
 
     def best(allowed: np.ndarray) -> float:
-        number = np.where(allowed, np.exp(np.maximum(density.log_number, density.log_number.max() - 12)), 0.0)
+        number = np.where(allowed, np.exp(np.maximum(log_number, log_number.max() - 12)), 0.0)
         other = np.maximum(density.outlier, 1e-9)
-        for _ in range(60):
+        for _ in range(EMPTYING_STEPS):
             ratio = 1 / np.maximum(matrix @ number + outliers @ other, 1e-300)
             number, other = number * (matrix.T @ ratio) / expected, other * (outliers.T @ ratio)
         return float(np.sum(np.log(np.maximum(matrix @ number + outliers @ other, 1e-300))) - number @ expected - other.sum())
 
     def test(inside: np.ndarray) -> bool:
-        return full - best(~inside) < DROP_95 * max(tracks_per_particle, 1.0)
+        return full - best(~inside) < DROP_95 * tracks_per_particle
 
     full = best(np.ones(len(expected), bool))
-    grid = size_grid_nm()
-    return lambda low_nm, high_nm: test((grid >= low_nm) & (grid < high_nm))
+    return lambda low_nm, high_nm: test((grid >= low_nm * slack) & (grid * slack < high_nm))

@@ -20,7 +20,7 @@ def water_viscosity_mpas(temperature_c: float) -> float:
     low, high = WATER_RANGE_C
     if not low <= temperature_c <= high:
         raise UsageError(
-            f"temperature {temperature_c:g} C is outside {low:g} to {high:g} C, where the viscosity of water is known; give --viscosity-mpas"
+            f"temperature {temperature_c:g} C is outside {low:g} to {high:g} C, where water's viscosity is known; give --viscosity-mpas"
         )
     t = (temperature_c + 273.15) / 300.0
     return (280.68 * t**-1.9 + 511.45 * t**-7.7 + 61.131 * t**-19.6 + 0.45903 * t**-40.0) * 1e-3

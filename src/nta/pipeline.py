@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nta import medium, physics
 from nta.classes import find_classes, parse_classes
@@ -22,7 +23,7 @@ from nta.quality import find_notices
 from nta.result import Result, Source
 from nta.settings import KNOBS, Settings, Used
 from nta.sizes import Sizes, find_sizes
-from nta.spots import find_spots
+from nta.spots import Spots, find_spots
 from nta.tracks import link_spots
 from nta.video import Calibration, open_video
 
@@ -62,8 +63,17 @@ def analyze(
         spots = find_spots(video, settings, threads or len(os.sched_getaffinity(0)), progress)
         source = Source(name or video.name, video.path, video.sha256(), video.n_frames, video.height, video.width, video.dtype)
         notices = video.notices
-    tracks = link_spots(spots, calibration, viscosity, settings, progress)
-    report = progress or (lambda stage, done, total: None)
+    # small matrices: threads of the linear algebra would only get in each other's way, and make the last digits depend on the cores
+    with threadpool_limits(limits=1, user_api="blas"):
+        result = _size(spots, source, calibration, viscosity, settings, progress or (lambda stage, done, total: None))
+    return replace(result, notices=notices + result.notices)
+
+
+def _size(
+    spots: Spots, source: Source, calibration: Calibration, viscosity: float, settings: Settings, report: Callable[[str, int, int], None]
+) -> Result:
+    """From spots to the result."""
+    tracks = link_spots(spots, calibration, viscosity, settings, report)
     report("size", 0, 3)
     drift = find_drift(tracks)
     diffusion = find_diffusion(tracks, drift, calibration, viscosity)
@@ -73,26 +83,23 @@ def analyze(
     presence = find_presence(tracks, diffusion, coefficients, 1 / calibration.fps.value, min_frames) if len(diffusion) else None
     report("size", 2, 3)
     distribution = find_distribution(tracks, diffusion, presence, calibration, settings)
-    classes = find_classes(distribution, diffusion, len(tracks), settings.classes.classes)
-    concentration = find_concentration(distribution, spots, calibration, settings)
-    sizes = _flag_outliers(find_sizes(tracks, diffusion), diffusion, distribution)
     result = Result(
         source=source,
         calibration=calibration,
         settings=settings,
-        used=_used(settings, [spots.chosen, tracks.chosen, diffusion.chosen, distribution.chosen]),
+        used=_used(settings, calibration, viscosity, [spots.chosen, tracks.chosen, diffusion.chosen, distribution.chosen]),
         spots=spots,
         tracks=tracks,
         drift=drift,
         diffusion=diffusion,
-        sizes=sizes,
+        sizes=_flag_outliers(find_sizes(tracks, diffusion), diffusion, distribution),
         distribution=distribution,
-        classes=classes,
-        concentration=concentration,
+        classes=find_classes(distribution, diffusion, len(tracks), settings.classes.classes),
+        concentration=find_concentration(distribution, spots, calibration, settings),
     )
-    notices += spots.notices + tracks.notices + diffusion.notices + distribution.notices + find_notices(result)
     report("size", 3, 3)
-    return replace(result, notices=notices)
+    found = spots.notices + tracks.notices + diffusion.notices + distribution.notices
+    return replace(result, notices=found + find_notices(result))
 
 
 def _viscosity_mpas(settings: Settings, calibration: Calibration) -> float:
@@ -109,11 +116,16 @@ def _flag_outliers(sizes: Sizes, diffusion: Diffusion, distribution: Distributio
     return replace(sizes, flags=flags)
 
 
-def _used(settings: Settings, chosen: list[Any]) -> dict[str, dict[str, Used]]:
-    """Return every value used by section, with its source: the knobs, and what the video decided."""
+def _used(settings: Settings, calibration: Calibration, viscosity: float, chosen: list[Any]) -> dict[str, dict[str, Used]]:
+    """Return every value used by section, with its source: the knobs, what the file told, and what the video decided."""
     used: dict[str, dict[str, Used]] = {}
     for name, knob in KNOBS.items():
         used.setdefault(knob.section, {})[name] = settings.used(name)
+    used["video"] |= {"pixel_size_um": calibration.pixel_size_um, "fps": calibration.fps}
+    if (exposure := calibration.exposure_s) is not None:
+        used["video"]["exposure_ms"] = Used(exposure.value * 1e3, exposure.source, None if exposure.sd is None else exposure.sd * 1e3)
+    used["medium"]["temperature_c"] = calibration.temperature_c
+    used["medium"]["viscosity_mpas"] = Used(viscosity, settings.chosen.get("viscosity_mpas", "default"))
     for section, values in zip(("spots", "tracks", "diffusion", "distribution"), chosen, strict=True):
         for name, value in values.items():
             # a knob that was left to the video shows what the video said

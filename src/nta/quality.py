@@ -12,7 +12,7 @@ from nta.result import Result
 
 FEW_PARTICLES = 50
 SATURATED_SHARE = 0.2
-CROWDED = 0.5  # strangers expected in the linker's gate
+CROWDED = 0.01  # share of wrong links; one in ten tracks of ten frames then is of two particles
 
 
 def find_notices(result: Result) -> tuple[Notice, ...]:
@@ -35,15 +35,15 @@ def find_notices(result: Result) -> tuple[Notice, ...]:
         longest = int(tracks.n_spots.max())
         warn(
             "no_tracks",
-            f"no track of {result.settings.tracks.min_frames} frames or more, nothing is sized; the longest has {longest} (see --min-frames)",
+            f"no track of {result.settings.tracks.min_frames} frames or more: nothing is sized; the longest has {longest} (--min-frames)",
         )
         return tuple(found)
     saturated = float(np.mean(spots.flags & np.uint32(Flag.SATURATED) > 0))
     if saturated > SATURATED_SHARE:
         warn("saturated", f"{100 * saturated:.0f} % of the spots reach the camera's ceiling; lower the gain or the exposure")
-    strangers = np.pi * tracks.chosen["search_range_px"].value ** 2 * len(spots) / spots.n_frames / spots.area_px
-    if strangers > CROWDED:
-        warn("crowded", f"crowded: {strangers:.1f} other spots expected within the search range; links may be wrong, dilute the sample")
+    wrong = result.diffusion.chosen["wrong_link_share"].value
+    if wrong > CROWDED:
+        warn("crowded", f"crowded: {100 * wrong:.1f} % of the links lead to another particle; dilute the sample")
     particles = distribution.independent_particles
     if particles < FEW_PARTICLES:
         warn("few_particles", f"the tracks are of about {particles:.0f} different particles only; film longer or at more places")

@@ -20,7 +20,7 @@ from nta import medium, physics
 from nta.errors import UsageError
 from nta.settings import nearest_hint
 
-SUBSTEPS = 8  # positions averaged in one exposure; 8 leaves 0.2 % of the blur's variance unmodelled (1 / (2 * 8^2) of R)
+SUBSTEPS = 8  # positions averaged in one exposure; 8 leave 0.8 % of the blur unmodelled, 1 / (2 * 8^2)
 MARGIN_SD = 6.0  # reservoir beyond the field, in units of the fastest particle's step between frames
 
 

@@ -13,7 +13,8 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 @jit(
-    "void(float64[::1], float64[::1], int64[::1], float64[::1], int64[::1], float64[::1], float64, float64, float64, float64, float64[:,::1])",
+    "void(float64[::1], float64[::1], int64[::1], float64[::1], int64[::1], float64[::1], "
+    "float64, float64, float64, float64, float64[:,::1])",
     **JIT,
 )
 def track_loglik(

@@ -1,0 +1,116 @@
+"""Tracks -> Steps: the displacements that are sized, drift removed, at the stride at which they are those of free diffusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nta.drift import Drift, without_drift
+from nta.flags import REFUSED
+from nta.tracks import Tracks
+
+MOST_STRIDE = 30
+UNCORRELATED = 0.02  # correlations of the steps that shift a diffusion coefficient by less than this call for no longer stride
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Sized tracks as the kernel wants them: um, frames, squared standard errors of the spots; sub-track i belongs to `owner[i]`."""
+
+    x_um: np.ndarray
+    y_um: np.ndarray
+    frame: np.ndarray
+    spot_variance_um2: np.ndarray
+    start: np.ndarray
+    owner: np.ndarray
+
+    def some(self, rows: np.ndarray) -> Steps:
+        """Return only the sub-tracks `rows`."""
+        take = np.concatenate([np.arange(self.start[r], self.start[r + 1]) for r in rows])
+        start = np.concatenate([[0], np.cumsum(np.diff(self.start)[rows])])
+        return Steps(self.x_um[take], self.y_um[take], self.frame[take], self.spot_variance_um2[take], start, self.owner[rows])
+
+    def strided(self, stride: int) -> Steps:
+        """Return the sub-tracks of every `stride`-th frame, at each offset, with frames counted in strides."""
+        if stride == 1:
+            return self
+        track = np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+        since = self.frame - self.frame[self.start[:-1]][track]
+        key = track * stride + since % stride
+        order = np.lexsort((self.frame, key))
+        key = key[order]
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        count = np.diff(np.append(first, len(key)))
+        kept = np.flatnonzero(count >= 2)
+        rows = np.concatenate([np.arange(first[i], first[i] + count[i]) for i in kept]) if len(kept) else np.empty(0, np.int64)
+        take = order[rows]
+        return Steps(
+            self.x_um[take],
+            self.y_um[take],
+            since[take] // stride,
+            self.spot_variance_um2[take],
+            np.concatenate([[0], np.cumsum(count[kept])]).astype(np.int64),
+            self.owner[key[first[kept]] // stride],
+        )
+
+
+def gather_steps(tracks: Tracks, drift: Drift, pixel_um: float) -> Steps:
+    """Gather the tracks that are not refused, drift removed."""
+    x, y = without_drift(tracks, drift)
+    sized = np.flatnonzero((tracks.flags & np.uint32(REFUSED)) == 0)
+    spots = tracks.spots
+    every = Steps(
+        x * pixel_um,
+        y * pixel_um,
+        spots.frame.astype(np.int64),
+        (spots.x_sd_px**2 + spots.y_sd_px**2) / 2 * pixel_um**2,
+        tracks.start,
+        np.arange(len(tracks)),
+    )
+    return every.some(sized) if len(sized) else replace(every, owner=sized, start=np.zeros(1, np.int64))
+
+
+def shortest_stride(steps: Steps, exposed: float) -> tuple[int, float]:
+    """Return the shortest stride at which steps are those of free diffusion, and the bias left where there is none.
+
+    Only neighbouring steps of a Brownian particle are correlated: by localisation error, which lowers their mean product, and by blur,
+    which raises it to at most R of the diffusive part ``C0 + 2 C1``, R a sixth of the share `exposed` of a frame (Berglund 2010). More
+    than that, or correlation of steps further apart, is by what a likelihood without it misreads D. It counts when it is 3 standard
+    errors from zero. At a longer stride any blur within it is allowed for.
+    """
+    missed = 0.0
+    for stride in range(1, MOST_STRIDE + 1):
+        lags, neighbour_error, tail_error = covariances(steps.strided(stride))
+        diffusive = lags[0] + 2 * lags[1]
+        if diffusive <= 0 or not np.isfinite(tail_error):
+            return max(1, stride - 1), missed
+        missed = 2 * (lags[2] + lags[3]) / diffusive
+        excess = 2 * (lags[1] / diffusive - (exposed if stride == 1 else 1.0) / 6)
+        tail_passes = abs(missed) < max(UNCORRELATED, 3 * 2 * tail_error / diffusive)
+        if tail_passes and excess < max(UNCORRELATED, 3 * 2 * neighbour_error / diffusive):
+            return stride, 0.0
+    return MOST_STRIDE, missed
+
+
+def covariances(steps: Steps) -> tuple[np.ndarray, float, float]:
+    """Return mean products of steps 0 to 3 apart (both axes, no gaps), um^2, and standard errors: of lag 1, of the sum of lags 2 and 3."""
+    inside = np.ones(len(steps.frame) - 1, bool)
+    inside[steps.start[1:-1] - 1] = False
+    gapless = inside & (np.diff(steps.frame) == 1)
+    dx, dy = np.diff(steps.x_um), np.diff(steps.y_um)
+    lags, per_track = np.zeros(4), np.zeros((4, len(steps.owner)))
+    track = np.repeat(np.arange(len(steps.owner)), np.diff(steps.start))[1:]
+    for lag in range(4):
+        n = len(dx) - lag
+        # all steps from the first to the last of the pair must be whole, hence of one track
+        whole = np.all([gapless[i : i + n] for i in range(lag + 1)], axis=0)
+        if not whole.any():
+            return lags, np.inf, np.inf
+        product = 0.5 * (dx[:n] * dx[lag:] + dy[:n] * dy[lag:])[whole]
+        lags[lag] = product.mean()
+        per_track[lag] = np.bincount(track[:n][whole], product, minlength=len(steps.owner)) / whole.sum()
+    # tracks are independent of each other, the sub-tracks of one are not
+    owner = np.unique(steps.owner, return_inverse=True)[1]
+    neighbour, tail = (np.bincount(owner, rows) for rows in (per_track[1], per_track[2] + per_track[3]))
+    return lags, float(np.std(neighbour) * np.sqrt(len(neighbour))), float(np.sqrt(np.sum(tail**2)))
