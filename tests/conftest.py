@@ -12,6 +12,12 @@ import pytest
 hypothesis.settings.register_profile("nta", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("nta")
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let trackpy's own use of pandas pass; all other warnings are errors."""
+    config.addinivalue_line("filterwarnings", "ignore:The inplace keyword in DataFrame.sort_values:DeprecationWarning")
+
+
 PIXEL_SIZE_UM, FPS, EXPOSURE_MS, TEMPERATURE_C = 0.25, 30.0, 10.0, 22.0
 
 

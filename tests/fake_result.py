@@ -111,6 +111,7 @@ def fake_result(
             loglik=np.zeros((len(track), len(GRID_NM)), dtype=np.float32),
             loglik_immobile=np.full(len(track), -50.0),
             loglik_noise=np.full(len(track), -50.0),
+            stokes_einstein_nm_um2_s=490.0,
         ),
         sizes=Sizes(diameter, low, high, flags),
         distribution=dist,

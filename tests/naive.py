@@ -24,7 +24,7 @@ def sphere_d_um2_s(diameter_nm: float, celsius: float = 25.0, viscosity_mpas: fl
     return BOLTZMANN * (celsius + 273.15) / (3 * math.pi * viscosity_mpas * 1e-3 * diameter_nm * 1e-9) * 1e12
 
 
-def step_covariance(frame: Sequence[int], variance_um2: Sequence[float], d: float, dt_s: float, exposure_s: float) -> np.ndarray:
+def step_covariance(frame: Any, variance_um2: Any, d: float, dt_s: float, exposure_s: float) -> np.ndarray:
     """Return the (n, n) covariance of the n displacements of a track along one axis (Berglund 2010, eqs. 5-6, with gaps)."""
     n = len(frame) - 1
     cov = np.zeros((n, n))
@@ -46,22 +46,41 @@ def track_loglik(
     dt_s: float,
     exposure_s: float,
     gate_um: float,
+    wrong_share: float = 0.0,
 ) -> np.ndarray:
-    """Return what `nta.kernels.likelihood.track_loglik` writes: a multivariate normal with a dense matrix, less the chance of each gate."""
+    """Return what `nta.kernels.likelihood.track_loglik` writes: dense normals, the whole track or cut in two at one wrong link."""
     out = np.empty((len(start) - 1, len(diffusion_um2_s)))
     for i in range(len(start) - 1):
-        rows = slice(start[i], start[i + 1])
-        dx, dy = np.diff(x_um[rows]), np.diff(y_um[rows])
+        first, last = start[i], start[i + 1]
+        n = last - first - 1
         for k, d in enumerate(diffusion_um2_s):
-            cov = step_covariance(frame[rows], variance_um2[rows], d, dt_s, exposure_s)
-            total = -len(dx) * math.log(2 * math.pi)
-            if len(dx):
-                total -= float(np.linalg.slogdet(cov)[1]) + 0.5 * float(dx @ np.linalg.solve(cov, dx) + dy @ np.linalg.solve(cov, dy))
-            for v in np.diag(cov):
-                # a two-dimensional Gaussian lies within r with probability 1 - exp(-r^2 / 2v)
-                total -= math.log(-math.expm1(-(gate_um**2) / (2 * v)))
-            out[i, k] = total
+
+            def piece(a: int, b: int, d: float = d) -> float:
+                rows = slice(a, b)
+                return _normal(x_um[rows], y_um[rows], frame[rows], variance_um2[rows], d, dt_s, exposure_s, gate_um)
+
+            terms = [piece(first, last) + n * math.log(1 - wrong_share)]
+            if wrong_share > 0:
+                anywhere = math.log(wrong_share / (math.pi * gate_um**2)) + (n - 1) * math.log(1 - wrong_share)
+                terms += [piece(first, cut) + anywhere + piece(cut, last) for cut in range(first + 1, last)]
+            out[i, k] = np.logaddexp.reduce(terms)
     return out
+
+
+def _normal(
+    x: np.ndarray, y: np.ndarray, frame: np.ndarray, variance: np.ndarray, d: float, dt_s: float, exposure_s: float, gate_um: float
+) -> float:
+    """Return the log-likelihood of all steps of one track: a multivariate normal with a dense matrix, less the chance of each gate."""
+    dx, dy = np.diff(x), np.diff(y)
+    if not len(dx):
+        return 0.0
+    cov = step_covariance(frame, variance, d, dt_s, exposure_s)
+    total = -len(dx) * math.log(2 * math.pi) - float(np.linalg.slogdet(cov)[1])
+    total -= 0.5 * float(dx @ np.linalg.solve(cov, dx) + dy @ np.linalg.solve(cov, dy))
+    for v in np.diag(cov):
+        # a two-dimensional Gaussian lies within r with probability 1 - exp(-r^2 / 2v)
+        total -= math.log(-math.expm1(-(gate_um**2) / (2 * v)))
+    return total
 
 
 def dst_eigenvalues(n_steps: int, d: float, dt_s: float, exposure_s: float, sigma_um: float) -> np.ndarray:
@@ -131,7 +150,7 @@ def make_spots(
     order = np.argsort(frame, kind="stable")
     n = len(frame)
     n_frames = n_frames if n_frames is not None else int(frame.max(initial=-1)) + 1
-    rows = {
+    rows: dict[str, Any] = {
         "frame": frame,
         "x_px": np.asarray(x_px, float),
         "y_px": np.asarray(y_px, float),
@@ -142,8 +161,9 @@ def make_spots(
         "width_px": np.full(n, 1.5),
         "flags": np.zeros(n, np.uint32),
     } | {name: np.broadcast_to(value, (n,)) for name, value in columns.items()}
+    ordered: dict[str, Any] = {name: np.ascontiguousarray(value[order]) for name, value in rows.items()}
     return Spots(
-        **{name: np.ascontiguousarray(value[order]) for name, value in rows.items()},
+        **ordered,
         background=np.full(n_frames, 12.0),
         noise=np.full(n_frames, 1.5),
         area_px=area_px,
@@ -152,7 +172,13 @@ def make_spots(
 
 
 def make_tracks(
-    paths: Sequence[tuple[Any, Any, Any]], *, n_frames: int, settings: Settings | None = None, gate_px: float = 1e3, gap: int = 0, **columns: Any
+    paths: Sequence[tuple[Any, Any, Any]],
+    *,
+    n_frames: int,
+    settings: Settings | None = None,
+    gate_px: float = 1e3,
+    gap: int = 0,
+    **columns: Any,
 ) -> Tracks:
     """Return the tracks of ``(frame, x_px, y_px)`` paths, true links and all; `columns` as in `make_spots`, one value or one a spot."""
     frame, x, y = (np.concatenate([np.asarray(p[i], float) for p in paths]) if paths else np.empty(0) for i in range(3))
@@ -181,7 +207,9 @@ def brownian_tracks(
     **columns: Any,
 ) -> Tracks:
     """Return gapless tracks of `n_frames` spots each, of particles that diffuse at `d_um2_s`; their spots' own errors tell the truth."""
-    at = brownian_um(rng, n_tracks, n_frames, d_um2_s, dt_s, exposure_s, sigma_um) / pixel_um + 200.0
+    at = brownian_um(rng, n_tracks, n_frames, d_um2_s, dt_s, exposure_s, sigma_um) / pixel_um
+    at += 1000.0 * np.arange(n_tracks)[:, None, None]  # nobody meets anybody
     frame = np.arange(n_frames)
     paths = [(frame, at[i, :, 0], at[i, :, 1]) for i in range(n_tracks)]
-    return make_tracks(paths, n_frames=n_frames, sd_px=sigma_um / pixel_um if sd_px is None else sd_px, **columns)
+    columns = {"gate_px": 60.0, "sd_px": sigma_um / pixel_um if sd_px is None else sd_px, **columns}
+    return make_tracks(paths, n_frames=n_frames, **columns)

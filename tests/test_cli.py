@@ -605,7 +605,8 @@ def test_analyze_a_small_video(tiny_video, in_tmp_path):
     assert summary["input"]["frames"] == 40
     assert summary["calibration"]["pixel_size_um"]["value"] == pytest.approx(PIXEL_SIZE_UM, rel=1e-6)
     assert summary["calibration"]["fps"] == {"value": pytest.approx(FPS, rel=1e-6), "source": "file", "sd": pytest.approx(0)}
-    assert 6 <= summary["counts"]["spots_per_frame"] <= 8
+    # 8 walk about; a rim of 4 px, a quarter of the field, is not searched
+    assert 4.5 <= summary["counts"]["spots_per_frame"] <= 8
     assert set(os.listdir("out/tiny")) >= FILES | {"figure.png", "report.html"}
     assert "D50" in run.stdout
 

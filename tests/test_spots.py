@@ -238,7 +238,9 @@ def test_flat_frames_have_no_spots(dtype: type, level: int) -> None:
     assert found.n_frames == 30
     assert found.background == pytest.approx(np.full(30, level))
     assert not found.noise.any()
-    assert [getattr(found, name).dtype for name in Spots.ROWS] == [getattr(find(np.zeros((2, 64, 80), dtype)), name).dtype for name in Spots.ROWS]
+    assert [getattr(found, name).dtype for name in Spots.ROWS] == [
+        getattr(find(np.zeros((2, 64, 80), dtype)), name).dtype for name in Spots.ROWS
+    ]
 
 
 def test_rows_are_ordered_by_frame_and_the_same_on_one_and_two_threads() -> None:
@@ -262,7 +264,7 @@ def test_rows_are_ordered_by_frame_and_the_same_on_one_and_two_threads() -> None
 def test_grey_levels_have_no_unit(scale: float, offset: float, dtype: type) -> None:
     # a 32-bit float video is often scaled to 0..1, a 16-bit one to 0..65535
     at = scattered(24)
-    frames = (frames_with(at, 60.0).astype(np.float64) * scale + offset).astype(dtype)
+    frames: np.ndarray = (frames_with(at, 60.0).astype(np.float64) * scale + offset).astype(dtype)
     found = find(frames)
     rows, truth = matched(found, at)
     assert np.all(rows >= 0)
@@ -300,3 +302,20 @@ def test_area_leaves_out_the_rim() -> None:
         assert found_px.min() > margin - 1
         assert found_px.max() < size - margin
     assert inside.area_px == (160 - 2 * margin) * (128 - 2 * margin)
+
+
+@pytest.mark.parametrize("step_px", [0.85, 1.2])
+def test_a_slow_particle_is_not_taken_for_background(step_px: float) -> None:
+    # 2000 and 1000 nm in water at 25 frames a second and 0.166 um a pixel, filmed for 60 frames
+    rng = np.random.default_rng(12)
+    home = np.array([(x, y) for x in (24.0, 62.0, 98.0, 136.0) for y in (26.0, 64.0, 102.0)])
+    at = home + np.cumsum(rng.normal(scale=step_px, size=(60, 12, 2)), axis=0) * (np.arange(60) > 0)[:, None, None]
+    at = np.clip(at, 9, [150, 118])
+    found = find(frames_with(at, 90.0))
+    rows, _ = matched(found, at, 1.5)
+    both = rows.reshape(60, 12)
+    kept = (both[1:] >= 0) & (both[:-1] >= 0)
+    assert kept.mean() > 0.95
+    seen, true = (np.stack([c[both[1:]] - c[both[:-1]] for c in (found.x_px, found.y_px)], axis=-1)[kept], np.diff(at, axis=0)[kept])
+    # the size goes as one over the mean squared step
+    assert np.mean(seen**2) / np.mean(true**2) == pytest.approx(1, abs=0.05)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+
+from nta.concentration import find_concentration
+from nta.diffusion import size_grid_nm
+from nta.distribution import Distribution, Interval
+from nta.settings import Settings
+
+
+def distribution_of(number: Interval) -> Distribution:
+    grid = size_grid_nm()
+    weight = np.full(len(grid), 1 / len(grid))
+    return Distribution(grid, weight, weight, weight[None], np.ones(1), 0.0, np.empty(0), number)
+
+
+NUMBER = Interval(50.0, 40.0, 65.0, 40.0, 65.0)
+SPOTS = naive.make_spots([0], [1.0], [1.0], n_frames=1, area_px=1000.0 * 500.0)
+
+
+def test_by_hand() -> None:
+    # 500000 px of 0.2 um are 20000 um^2; 10 um deep: 2e5 um^3 = 2e-7 mL; 50 of them: 2.5e8 a mL, diluted a thousandfold 2.5e11
+    options = Settings().with_options(depth_um=10.0, dilution=1000.0)
+    found = find_concentration(distribution_of(NUMBER), SPOTS, naive.calibration(pixel_size_um=0.2), options)
+    assert found.why_not == ""
+    assert found.per_ml is not None
+    assert found.per_ml.value == pytest.approx(2.5e11)
+    assert found.per_ml.low_stat == pytest.approx(2.0e11)
+    assert found.per_ml.high_stat == pytest.approx(3.25e11)
+    # 0.5 % of the pixel is 1 % of the area: hypot(0.5e11, 1.96 % of 2.5e11) below
+    assert found.per_ml.low == pytest.approx(2.5e11 - np.hypot(0.5e11, 0.0196 * 2.5e11))
+    assert found.per_ml.high == pytest.approx(2.5e11 + np.hypot(0.75e11, 0.0196 * 2.5e11))
+
+
+def test_without_a_depth_there_is_none_and_the_option_is_named() -> None:
+    found = find_concentration(distribution_of(NUMBER), SPOTS, naive.calibration(), Settings())
+    assert found.per_ml is None
+    assert "--depth-um" in found.why_not
+
+
+def test_nobody_in_view_is_zero_per_ml() -> None:
+    none = distribution_of(Interval(0.0, 0.0, 0.0, 0.0, 0.0))
+    found = find_concentration(none, SPOTS, naive.calibration(), Settings().with_options(depth_um=8.0))
+    assert found.per_ml == Interval(0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("depth", "dilution", "factor"), [(20.0, 1.0, 0.5), (10.0, 7.0, 7.0), (5.0, 1.0, 2.0)])
+def test_half_the_depth_or_twice_the_dilution_is_twice_as_many(depth: float, dilution: float, factor: float) -> None:
+    base, other = (
+        find_concentration(distribution_of(NUMBER), SPOTS, naive.calibration(), Settings().with_options(depth_um=d, dilution=k)).per_ml
+        for d, k in ((10.0, 1.0), (depth, dilution))
+    )
+    assert base is not None
+    assert other is not None
+    for name in vars(base):
+        assert getattr(other, name) == pytest.approx(factor * getattr(base, name))

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import naive
+import numpy as np
+import pytest
+
+from nta.diffusion import Diffusion, _coefficient_intervals, find_diffusion, size_grid_nm
+from nta.drift import Drift
+from nta.flags import Flag
+from nta.tracks import Tracks
+
+PIXEL_UM = 0.166
+
+
+def still(tracks: Tracks) -> Drift:
+    n = tracks.spots.n_frames
+    return Drift(np.zeros(n), np.zeros(n), 31)
+
+
+def diffuse(tracks: Tracks, exposure_ms: float | None = 15.0) -> Diffusion:
+    return find_diffusion(tracks, still(tracks), naive.calibration(exposure_ms=exposure_ms), 0.8900)
+
+
+def brownian(n: int, n_frames: int, diameter_nm: float, seed: int = 0, **more: Any) -> Tracks:
+    return naive.brownian_tracks(np.random.default_rng(seed), n, n_frames, naive.sphere_d_um2_s(diameter_nm), **more)
+
+
+def common_size_nm(found: Diffusion) -> float:
+    """Return the one diameter under which all tracks together are most likely, between grid points by a parabola."""
+    total = found.loglik.astype(float).sum(axis=0)
+    k = int(np.clip(total.argmax(), 1, len(total) - 2))
+    a, b, c = total[k - 1 : k + 2]
+    shift = 0.5 * (a - c) / (a - 2 * b + c)
+    return float(found.grid_nm[k] * (found.grid_nm[1] / found.grid_nm[0]) ** shift)
+
+
+def averaged(tracks: Tracks, n_frames: int, over: int) -> Tracks:
+    """Return tracks whose positions are running means over `over` frames, as a temporal filter in a camera or codec makes them."""
+    kernel = np.ones(over) / over
+    paths = []
+    for a, b in pairwise(tracks.start):
+        x, y = (np.convolve(c[a:b], kernel, mode="valid")[:n_frames] for c in (tracks.spots.x_px, tracks.spots.y_px))
+        paths.append((np.arange(n_frames), x, y))
+    sd_px = float(tracks.spots.x_sd_px[0])
+    return naive.make_tracks(paths, n_frames=n_frames, sd_px=sd_px, gate_px=60.0)
+
+
+def localisation_px(found: Diffusion, own_px: float) -> float:
+    """Return the localisation error the fit gives to a spot of the stated own error."""
+    return math.hypot(found.chosen["localisation_floor_px"].value, found.chosen["localisation_factor"].value * own_px)
+
+
+@pytest.fixture(scope="module")
+def beads() -> tuple[Tracks, Diffusion]:
+    tracks = brownian(250, 16, 100.0, sigma_um=0.04, sd_px=0.04 / PIXEL_UM / 1.5)
+    return tracks, diffuse(tracks)
+
+
+def test_grid_is_logarithmic_over_all_sizes_of_interest() -> None:
+    grid = size_grid_nm()
+    assert grid[0] <= 20
+    assert grid[-1] >= 3000
+    assert np.ptp(np.diff(np.log(grid))) < 1e-12
+    assert grid[1] / grid[0] < 1.05
+
+
+def test_beads_have_their_size(beads: tuple[Tracks, Diffusion]) -> None:
+    _, found = beads
+    # 15 steps know D to 27 %, 250 tracks to 1.7 %
+    assert common_size_nm(found) == pytest.approx(100.0, rel=0.05)
+    assert np.median(found.raw_diameters_nm()) == pytest.approx(100.0, rel=0.07)
+    assert found.d_um2_s.mean() == pytest.approx(naive.sphere_d_um2_s(100.0), rel=0.06)
+    assert 0.2 < found.d_um2_s.std() / found.d_um2_s.mean() < 0.34
+    assert len(found) == 250
+    assert np.array_equal(found.track, np.arange(250))
+    assert np.array_equal(found.n_steps, np.full(250, 15))
+    assert found.stokes_einstein_nm_um2_s == pytest.approx(100 * naive.sphere_d_um2_s(100.0))
+    assert found.notices == ()
+
+
+def test_intervals_cover_the_truth_with_a_fitted_error(beads: tuple[Tracks, Diffusion]) -> None:
+    _, found = beads
+    true = naive.sphere_d_um2_s(100.0)
+    covered = np.mean((found.low <= true) & (true <= found.high))
+    assert 0.90 < covered < 0.99  # 3 standard errors of 250 are 4 %
+    assert np.all((found.low < found.d_um2_s) & (found.d_um2_s < found.high))
+
+
+def test_likelihood_rows_peak_at_zero_and_at_the_estimate(beads: tuple[Tracks, Diffusion]) -> None:
+    _, found = beads
+    assert found.loglik.dtype == np.float32
+    assert found.loglik.shape == (250, len(found.grid_nm))
+    assert np.array_equal(found.loglik.max(axis=1), np.zeros(250))
+    at = np.log(found.stokes_einstein_nm_um2_s / found.d_um2_s)
+    assert np.abs(at - np.log(found.grid_nm[found.loglik.argmax(axis=1)])).max() <= np.log(found.grid_nm[1] / found.grid_nm[0]) * 1.01
+    # none of these stands still or is noise
+    assert np.all(found.loglik_immobile < -5)
+    assert np.all(found.loglik_noise < -5)
+
+
+@pytest.mark.parametrize(("own_px", "diameter_nm"), [(0.2, 500.0), (0.08, 800.0), (0.2, 1000.0)])
+def test_localisation_error_is_recovered_where_it_matters(own_px: float, diameter_nm: float) -> None:
+    # 50 nm = 0.30 px; what each spot says of its own error may be wrong
+    found = diffuse(brownian(200, 16, diameter_nm, sigma_um=0.05, sd_px=own_px))
+    assert localisation_px(found, own_px) == pytest.approx(0.05 / PIXEL_UM, rel=0.3)
+    assert common_size_nm(found) == pytest.approx(diameter_nm, rel=0.07)
+
+
+def test_unknown_exposure_is_estimated_and_said() -> None:
+    found = diffuse(brownian(120, 20, 80.0, sd_px=0.16, exposure_s=0.030), exposure_ms=None)
+    used = found.chosen["exposure_ms"]
+    assert used.source == "measured"
+    assert used.sd is not None
+    assert 0.5 < used.sd < 8
+    assert used.value == pytest.approx(30.0, abs=min(10.0, 3 * used.sd))
+    notice = next(n for n in found.notices if n.code == "exposure_estimated")
+    assert f"{used.value:.1f} +- {used.sd:.1f} ms; give --exposure-ms" in notice.message
+    assert common_size_nm(found) == pytest.approx(80.0, rel=0.08)
+
+
+def test_exposure_of_a_whole_frame() -> None:
+    found = diffuse(brownian(150, 16, 100.0, exposure_s=0.040, sd_px=0.16), exposure_ms=40.0)
+    assert common_size_nm(found) == pytest.approx(100.0, rel=0.06)
+
+
+def test_uncorrelated_tracks_are_read_frame_by_frame(beads: tuple[Tracks, Diffusion]) -> None:
+    _, found = beads
+    assert found.chosen["stride_frames"].value == 1
+
+
+@pytest.mark.parametrize("over", [2, 3])
+def test_positions_smoothed_in_time_are_read_at_a_stride(over: int) -> None:
+    smooth = averaged(brownian(60, 40 + over, 100.0, 7), 40, over)
+    found = diffuse(smooth)
+    assert 2 <= found.chosen["stride_frames"].value <= 3 * over
+    assert [n.code for n in found.notices if n.code.startswith("correlated")] == ["correlated_frames"]
+    assert common_size_nm(found) == pytest.approx(100.0, rel=0.08)
+    # the sub-tracks of one track are no more evidence than it is: intervals widen, they do not shrink
+    true = naive.sphere_d_um2_s(100.0)
+    assert np.mean((found.low <= true) & (true <= found.high)) > 0.85
+    assert len(found) == 60
+
+
+def test_refused_tracks_are_not_sized() -> None:
+    tracks = brownian(6, 8, 100.0)
+    flags = np.array([0, Flag.TOO_SHORT, 0, Flag.UNLINKED, Flag.SATURATED, 0], np.uint32)
+    found = diffuse(replace(tracks, flags=flags))
+    assert list(found.track) == [0, 2, 4, 5]
+
+
+@pytest.mark.parametrize("paths", [[], [([0, 1], [5.0, 6.0], [5.0, 5.0])]])
+def test_nothing_to_size_is_an_empty_result(paths: Any) -> None:
+    found = diffuse(naive.make_tracks(paths, n_frames=20))
+    assert len(found) == 0
+    assert found.loglik.shape == (0, len(size_grid_nm()))
+    assert len(found.raw_diameters_nm()) == len(found.d_um2_s) == len(found.low) == len(found.loglik_noise) == 0
+    assert found.stokes_einstein_nm_um2_s == pytest.approx(490.7, rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_track_or_two_can_be_sized(n: int) -> None:
+    found = diffuse(brownian(n, 30, 200.0, 5))
+    assert len(found) == n
+    assert np.all(found.low <= found.d_um2_s)
+    assert np.all(found.high >= found.d_um2_s)
+    assert np.all((found.raw_diameters_nm() > 60) & (found.raw_diameters_nm() < 700))
+
+
+def test_gaps_are_steps_of_longer_time() -> None:
+    whole = brownian(200, 24, 100.0, 6, sd_px=0.16)
+    rng = np.random.default_rng(0)
+    paths = []
+    for a in whole.start[:-1]:
+        keep = np.sort(rng.choice(24, 17, replace=False))
+        paths.append((keep, whole.spots.x_px[a + keep], whole.spots.y_px[a + keep]))
+    found = diffuse(naive.make_tracks(paths, n_frames=24, sd_px=0.16, gate_px=60.0))
+    assert common_size_nm(found) == pytest.approx(100.0, rel=0.06)
+    assert np.array_equal(found.n_steps, np.full(200, 16))
+
+
+def test_what_stands_still_and_what_jumps_are_told_from_what_diffuses() -> None:
+    rng = np.random.default_rng(7)
+    moving = brownian(60, 20, 100.0, 8, sd_px=0.16)
+    paths = [(np.arange(20), moving.spots.x_px[a : a + 20], moving.spots.y_px[a : a + 20]) for a in moving.start[:-1]]
+    for i in range(20):
+        at = 1e5 + 1000.0 * i + 0.24 * rng.normal(size=(2, 20))
+        paths.append((np.arange(20), at[0], at[1]))
+    for i in range(20):
+        # each step anywhere in a gate of 25 px
+        radius, angle = 25 * np.sqrt(rng.random(20)), rng.uniform(0, 2 * np.pi, 20)
+        paths.append((np.arange(20), 2e5 + 1000 * i + np.cumsum(radius * np.cos(angle)), np.cumsum(radius * np.sin(angle))))
+    found = diffuse(naive.make_tracks(paths, n_frames=20, sd_px=0.16, gate_px=25.0))
+    kind = np.column_stack([np.zeros(100), found.loglik_immobile, found.loglik_noise]).argmax(axis=1)
+    assert np.mean(kind[:60] == 0) > 0.95
+    assert np.mean(found.d_um2_s[60:80] == 0) > 0.9
+    assert np.mean(found.loglik_noise[80:] > 0) > 0.8
+    assert np.all(found.loglik_noise[:60] < -3)
+
+
+@pytest.mark.parametrize("shift", [0, 300])
+def test_intervals_hold_the_estimate_at_both_ends_of_the_grid(shift: int) -> None:
+    # a row that still rises where the sizes end: too fast, too slow, or nearly still
+    d = 490.7 / size_grid_nm()
+    ln = np.log(d)
+    rows = []
+    for true in (4 * d[0], 1.3 * d[0], d[80], d[-1] / 1.3, d[-1] / 4):
+        # n steps of variance true seen with D: -n (ln D + true / D)
+        rows.append(-12 * (ln + true / d))
+    loglik = np.array(rows) - shift
+    loglik -= loglik.max(axis=1, keepdims=True)
+    value, low, high = _coefficient_intervals(loglik, np.full(5, -50.0), d)
+    assert np.all(low <= value)
+    assert np.all(value <= high)
+    assert value[2] == pytest.approx(d[80], rel=0.01)
+    assert np.all((d[-1] * 0.99 <= value) & (value <= d[0] * 1.01))
+    assert np.all(high > 0)
+    assert high[0] == pytest.approx(d[0], rel=0.05)
+    assert low[2] > d[80] / 3
+    assert high[2] < 3 * d[80]
+
+
+def test_interval_is_where_the_likelihood_drops_by_half_the_chi_square_quantile() -> None:
+    d = 490.7 / size_grid_nm()
+    centre, width = math.log(5.0123), 0.25
+    loglik = -0.5 * ((np.log(d) - centre) / width)[None] ** 2
+    value, low, high = _coefficient_intervals(loglik, np.array([-80.0]), d)
+    assert value[0] == pytest.approx(5.0123, rel=1e-3)
+    assert math.log(high[0]) - centre == pytest.approx(1.96 * width, rel=0.01)
+    assert centre - math.log(low[0]) == pytest.approx(1.96 * width, rel=0.01)
+    # no motion nearly as likely: the interval reaches down to it, the estimate stays
+    value, low, high = _coefficient_intervals(loglik, np.array([-1.0]), d)
+    assert value[0] == pytest.approx(5.0123, rel=1e-3)
+    assert low[0] == 0
+    value, low, high = _coefficient_intervals(loglik, np.array([1.0]), d)
+    assert value[0] == low[0] == 0
+    assert 5.0 < high[0] < 5.0123 * math.exp(1.96 * width)
