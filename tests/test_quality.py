@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,17 @@ def good(sample: str = "bead") -> Result:
     result = fake_result(sample)
     spots = replace(result.spots, flags=np.zeros(len(result.spots), np.uint32))
     tracks = replace(result.tracks, spots=spots, chosen={"search_range_px": Used(5.0, "measured")})
+    diffusion = replace(result.diffusion, chosen={"wrong_link_share": Used(0.001, "measured")})
     calibration = replace(result.calibration, temperature_c=Used(25.0, "option", 0.3))
     distribution = replace(result.distribution, independent_particles=500.0)
-    return replace(result, spots=spots, tracks=tracks, calibration=calibration, distribution=distribution, notices=())
+    changed: dict[str, Any] = {
+        "spots": spots,
+        "tracks": tracks,
+        "diffusion": diffusion,
+        "calibration": calibration,
+        "distribution": distribution,
+    }
+    return replace(result, **changed, notices=())
 
 
 def codes(result: Result) -> list[str]:
@@ -52,13 +61,12 @@ def test_saturation_is_said_above_a_fifth(share: float, expected: list[str]) -> 
 
 def test_a_crowd_is_said_with_its_number() -> None:
     result = good()
-    density = len(result.spots) / result.spots.n_frames / result.spots.area_px
-    for strangers, expected in ((0.45, []), (0.7, ["crowded"])):
-        reach = Used(float(np.sqrt(strangers / (np.pi * density))), "measured")
-        notices = find_notices(replace(result, tracks=replace(result.tracks, chosen={"search_range_px": reach})))
+    for wrong, expected in ((0.008, []), (0.034, ["crowded"])):
+        chosen = {"wrong_link_share": Used(wrong, "measured")}
+        notices = find_notices(replace(result, diffusion=replace(result.diffusion, chosen=chosen)))
         assert [n.code for n in notices] == expected
         if expected:
-            assert "0.7 other spots" in notices[0].message
+            assert "3.4 % of the links" in notices[0].message
 
 
 @pytest.mark.parametrize(("particles", "expected"), [(49.0, ["few_particles"]), (51.0, [])])

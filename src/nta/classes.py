@@ -66,9 +66,6 @@ def parse_classes(spec: str) -> tuple[SizeClass, ...]:
             raise UsageError(f"--classes: {part!r} is empty; its lower edge must be below its upper")
         given.append(SizeClass(match[1], low, high))
     given.sort(key=lambda c: c.low_nm)
-    names = [c.name for c in given]
-    if len(set(names)) < len(names):
-        raise UsageError(f"--classes: a name stands twice in {', '.join(names)}")
     covered: list[SizeClass] = []
     reached = 0.0
     for c in given:
@@ -80,6 +77,9 @@ def parse_classes(spec: str) -> tuple[SizeClass, ...]:
         reached = c.high_nm
     if reached < math.inf:
         covered.append(SizeClass(f"above_{reached:g}", reached, math.inf))
+    names = [c.name for c in covered]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--classes: a name stands twice in {', '.join(names)}")
     return tuple(covered)
 
 

@@ -124,7 +124,9 @@ def _link(spots: Spots, flow_px: np.ndarray, brightness_px: np.ndarray, gate_px:
         adaptive_stop=gate_px / 8,
         adaptive_step=0.8,
     )
-    return linked["particle"].sort_index().to_numpy(np.int64)
+    # trackpy numbers the tracks of a frame in the order of a set, which changes from run to run; here in the order of their first spots
+    _, first, particle = np.unique(linked["particle"].sort_index().to_numpy(np.int64), return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[particle].astype(np.int64)
 
 
 def _cut_improbable(spots: Spots, particle: np.ndarray, flow_px: np.ndarray) -> np.ndarray:
