@@ -204,6 +204,14 @@ def test_probable_steps_are_left_alone_at_every_size() -> None:
     assert len(np.unique(_cut_improbable(flowing, owner, np.array([8.0, -5.0])))) - 300 == cuts
 
 
+def test_frames_that_stand_twice_cut_nothing() -> None:
+    # half of all steps are exactly zero, then all of them
+    for path in (np.repeat([0.0, 1.2, 0.7, 2.0, 1.1, 1.9], 2), np.zeros(12)):
+        paths = [np.column_stack([np.arange(12), 100.0 * i + path, path]) for i in range(1, 8)]
+        spots, owner = spots_of(paths)
+        assert len(np.unique(_cut_improbable(spots, owner, np.zeros(2)))) == 7
+
+
 def test_gate_lies_where_true_steps_sink_below_chance_links() -> None:
     rng = np.random.default_rng(12)
     steps = rng.normal(scale=1.0, size=(20000, 2))

@@ -78,8 +78,9 @@ def parse_classes(spec: str) -> tuple[SizeClass, ...]:
     if reached < math.inf:
         covered.append(SizeClass(f"above_{reached:g}", reached, math.inf))
     names = [c.name for c in covered]
-    if len(set(names)) < len(names):
-        raise UsageError(f"--classes: a name stands twice in {', '.join(names)}")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"--classes: a name stands twice in {', '.join(twice)}")
     return tuple(covered)
 
 

@@ -12,7 +12,7 @@ from nta import medium
 from nta.density import Density, fit_density, refit
 from nta.diffusion import Diffusion, size_grid_nm
 from nta.errors import Notice
-from nta.mixture import fit_mixture
+from nta.mixture import Mixture, fit_mixture
 from nta.physics import ZERO_CELSIUS_K
 from nta.presence import Presence, span_frames
 from nta.settings import Settings, Used
@@ -147,7 +147,8 @@ class Distribution:
         mean = weight @ d * np.sinh(half) / half
         square = weight @ d**2 * np.sinh(2 * half) / (2 * half)
         ln_edges, cumulative = np.log(self.edges_nm), self._cumulative[row]
-        rising = np.concatenate([[True], np.diff(cumulative) > 0])
+        rises = np.diff(cumulative) > 0
+        rising = np.append(rises, True) | np.append(True, rises)  # both ends of every cell that holds something
         d10, d50, d90 = np.exp(np.interp([0.1, 0.5, 0.9], cumulative[rising], ln_edges[rising]))
         return np.array([mean, _mode(d, weight), np.sqrt(max(square - mean**2, 0.0)), d10, d50, d90, (d90 - d10) / d50])
 
@@ -201,8 +202,9 @@ def find_distribution(
     weights = np.array([d.weight for d in drawn])
     in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
     rng = np.random.default_rng([settings.distribution.seed, 1])
-    typical = float(np.sum(posterior) / np.sum(posterior / per_particle))
-    mixture = fit_mixture(problem.matrix[outlier.sum(axis=1) < 0.5], presence.tracks, np.log(grid), density.weight, typical)
+    typical = float(posterior.sum() / np.sum(posterior / per_particle)) if posterior.sum() > 0 else 1.0
+    moving = problem.matrix[outlier.sum(axis=1) < 0.5]
+    peaks = _name_peaks(fit_mixture(moving, presence.tracks, np.log(grid), density.weight, typical)) if len(moving) else ()
     unweighted = density.weight * presence.tracks
     return Distribution(
         grid_nm=grid,
@@ -213,9 +215,7 @@ def find_distribution(
         scale_sd=scale_sd,
         raw_nm=raw,
         number_in_view=_intervals(in_view[:1], in_view[1:, None], in_view[1:, None])[0],
-        peaks=tuple(
-            Peak(float(np.exp(c)), float(s), float(np.exp(w))) for c, s, w in zip(mixture.centre, mixture.share, mixture.width, strict=True)
-        ),
+        peaks=peaks,
         posterior=posterior,
         outlier=outlier,
         independent_particles=float(np.sum(posterior / per_particle)),
@@ -230,6 +230,11 @@ class _Problem:
 
     matrix: np.ndarray
     outliers: np.ndarray
+
+
+def _name_peaks(mixture: Mixture) -> tuple[Peak, ...]:
+    columns = zip(mixture.centre, mixture.share, mixture.width, strict=True)
+    return tuple(Peak(float(np.exp(centre)), float(share), float(np.exp(width))) for centre, share, width in columns)
 
 
 def _problem(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> _Problem:
@@ -259,7 +264,8 @@ def _resampled_counts(posterior: np.ndarray, tracks_per_particle: np.ndarray, se
         run = np.floor(np.cumsum(1.0 / tracks_per_particle[size[order]]) + rng.random()).astype(int)
         run -= run[0]
         n_runs = run[-1] + 1
-        counts[b, order] = rng.multinomial(n_runs, np.full(n_runs, 1.0 / n_runs))[run]
+        # Poisson, not multinomial: how many particles came is luck too
+        counts[b, order] = rng.poisson(1.0, n_runs)[run]
     return counts
 
 

@@ -22,6 +22,10 @@ def water_viscosity_mpas(temperature_c: float) -> float:
         raise UsageError(
             f"temperature {temperature_c:g} C is outside {low:g} to {high:g} C, where water's viscosity is known; give --viscosity-mpas"
         )
+    return _huber_mpas(temperature_c)
+
+
+def _huber_mpas(temperature_c: float) -> float:
     t = (temperature_c + 273.15) / 300.0
     return (280.68 * t**-1.9 + 511.45 * t**-7.7 + 61.131 * t**-19.6 + 0.45903 * t**-40.0) * 1e-3
 
@@ -35,4 +39,5 @@ def viscosity_mpas(medium: str, temperature_c: float) -> float:
 
 def viscosity_slope(medium: str, temperature_c: float) -> float:
     """Return ``d ln(eta) / dT`` in 1/K by a central difference of 0.1 K."""
-    return (viscosity_mpas(medium, temperature_c + 0.05) / viscosity_mpas(medium, temperature_c - 0.05) - 1.0) / 0.1
+    viscosity_mpas(medium, temperature_c)  # refuses what it does not know; the difference may reach beyond the range's end
+    return (_huber_mpas(temperature_c + 0.05) / _huber_mpas(temperature_c - 0.05) - 1.0) / 0.1

@@ -8,7 +8,7 @@ import numpy as np
 
 MOST_COMPONENTS = 4
 NARROWEST = 0.02  # of a component, in ln d
-ITERATIONS = 150
+ITERATIONS = 500
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,6 @@ def _em(matrix: np.ndarray, expected: np.ndarray, ln_d: np.ndarray, start: np.nd
         centre = found @ ln_d / number
         spread = np.sum(found * (ln_d - centre[:, None]) ** 2, axis=1) / number
         width = np.sqrt(np.maximum(spread, NARROWEST**2))
-        if iteration > 20 and fit - before < 1e-4:
+        if iteration > 20 and fit - before < 1e-5:
             break
     return fit, Mixture(centre, width, number / number.sum())

@@ -131,7 +131,7 @@ def _expected(
     from scipy.special import ndtr
 
     k = len(diffusion_um2_s)
-    reach = width_um * np.sqrt(2 * log_peak) * 1.15 + 3.0 * np.sqrt(2 * diffusion_um2_s * dt_s)
+    reach = width_um * np.sqrt(2 * log_peak) * 1.15 + 4.0 * np.sqrt(2 * (1 + gap) * diffusion_um2_s * dt_s)
     cell = reach / DEPTH_CELLS
     z = (np.arange(DEPTH_CELLS) + 0.5) * cell[:, None]
     seen = (1 - miss) * ndtr(threshold * np.expm1(log_peak[:, None] - 0.5 * (z / width_um) ** 2))

@@ -88,6 +88,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     "exposure_ms background_grey background_variation read_noise_grey hot_pixels stuck_particles brightness_exponent seed".split()
 )
+_WHOLE = "width_px height_px n_frames bits hot_pixels stuck_particles seed".split()
 _AT_LEAST = {"width_px": 32, "height_px": 32, "n_frames": 2}
 
 
@@ -136,11 +137,19 @@ def make_recipe(**table: Any) -> Recipe:
             raise UsageError(f"{key} = {value:g} must be above 0")
         if key in _NOT_NEGATIVE and not value >= 0:
             raise UsageError(f"{key} = {value:g} must not be negative")
+        if key in _WHOLE and value != int(value):
+            raise UsageError(f"{key} = {value:g} must be a whole number")
         if key in _AT_LEAST and (value < _AT_LEAST[key] or value != int(value)):
             raise UsageError(f"{key} = {value:g} must be a whole number of at least {_AT_LEAST[key]}")
+    table |= {key: int(table[key]) for key in _WHOLE if key in table}
     recipe = Recipe(populations=populations, **table)
     if recipe.bits not in (8, 12, 16):
         raise UsageError(f"bits = {recipe.bits} is not one of 8, 12, 16")
+    if recipe.background_variation > 1:
+        raise UsageError(f"background_variation = {recipe.background_variation:g} is not a share from 0 to 1")
+    if recipe.temperature_c <= -physics.ZERO_CELSIUS_K:
+        raise UsageError(f"temperature_c = {recipe.temperature_c:g} is not above absolute zero")
+    recipe.viscosity()
     if recipe.exposure_ms > 1000 / recipe.fps:
         raise UsageError(f"exposure_ms = {recipe.exposure_ms:g} is longer than a frame at fps = {recipe.fps:g}")
     return recipe
@@ -350,9 +359,10 @@ def write_video(recipe: Recipe, seed: int | None, output: Path, progress: Callab
 
     def counted() -> Iterator[np.ndarray]:
         for i, image in enumerate(simulation.frames(), start=1):
-            yield image
+            # before the yield: the writer never asks for what comes after the last frame
             if progress is not None:
                 progress("simulate", i, recipe.n_frames)
+            yield image
 
     try:
         tifffile.imwrite(

@@ -134,22 +134,24 @@ def _filtered(frame: np.ndarray, still: np.ndarray, width_px: float) -> tuple[np
     return residual, gaussian_filter(residual, width_px, truncate=3.5)
 
 
-def _filtered_noise(smooths: list[np.ndarray], width_px: float) -> np.ndarray:
-    """Return the noise of filtered frames around each pixel: the median over the frames given."""
+def _filtered_noise(smooths: list[np.ndarray], width_px: float, quantum: float) -> np.ndarray:
+    """Return the noise of filtered frames around each pixel: the median over the frames given. `quantum` is a step of the camera's."""
     noise = np.median([local_sd(smooth) for smooth in smooths], axis=0)
     # an exactly flat region has no noise of its own: the rounding to a grey level is the least there can be
-    return np.maximum(noise, 0.29 / (2 * width_px * np.sqrt(np.pi))).astype(np.float32)
+    return np.maximum(noise, quantum * 0.29 / (2 * width_px * np.sqrt(np.pi))).astype(np.float32)
 
 
 def _choose_look(video: Video, background: Background, settings: Settings) -> _Look:
     """Measure spot width, polarity and noise on up to 12 of the sampled frames."""
     numbers = background.sampled[:: max(1, len(background.sampled) // 12)][:12]
     images = [video.read(int(i)) for i in numbers]
+    # floating-point pixels have no step; some floor is needed where a region is exactly flat
+    quantum = 1.0 if np.issubdtype(images[0].dtype, np.integer) else 1e-4 * max(float(np.ptp(images[0])), 1e-30)
     signs = {"bright": (1,), "dark": (-1,)}.get(settings.video.polarity or "", (1, -1))
     score: dict[tuple[int, float], float] = {}
     for width in WIDTHS_PX:
         smooths = [_filtered(image, background.still, width)[1] for image in images[:6]]
-        noise = _filtered_noise(smooths, width)
+        noise = _filtered_noise(smooths, width, quantum)
         for sign in signs:
             # the squared signal-to-noise is the evidence a filter finds; its sum is largest at the particles' own width
             score[sign, width] = sum(float(np.sum(_maxima(sign * s / noise, FIRST_LOOK_SNR, width)[2] ** 2)) for s in smooths)
@@ -158,7 +160,7 @@ def _choose_look(video: Video, background: Background, settings: Settings) -> _L
         sign, width = signs[0], 1.5
     for _ in range(3):
         smooths = [_filtered(image, background.still, width)[1] for image in images]
-        noise = _filtered_noise(smooths, width)
+        noise = _filtered_noise(smooths, width, quantum)
         seen = np.concatenate([_peak_fit(sign * s, *_maxima(sign * s / noise, FIRST_LOOK_SNR, width)[:2], width)[2] for s in smooths])
         refined = float(np.clip(np.median(seen), 0.6, 8.0)) if len(seen) else width
         if abs(refined / width - 1) < 0.02:
@@ -189,6 +191,7 @@ def _maxima(snr: np.ndarray, threshold: float, width_px: float) -> tuple[np.ndar
     if not level.any():
         none = np.empty(0, np.int64)
         return none, none, np.empty(0)
+    level[0, 0] = 1  # in the rim: trackpy leaves out the lowest value it sees
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of frames without maxima, which are no news here
         where = grey_dilation(level, separation=max(3.0, 2.5 * width_px), percentile=0, margin=_margin(width_px))
