@@ -80,6 +80,7 @@ def _em(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: n
         number *= (matrix.T @ ratio) / expected
         other *= outliers.T @ ratio
     index = np.arange(k)
+    number = np.maximum(number, 1e-280)  # where nothing diffuses
     weight = number / number.sum()
     mean = weight @ index
     variance = max(weight @ (index - mean) ** 2, 1.0)

@@ -195,6 +195,9 @@ def find_distribution(
     outlier = problem.outliers * density.outlier
     total = (posterior.sum(axis=1) + outlier.sum(axis=1))[:, None]
     posterior, outlier = posterior / total, outlier / total
+    if np.all(outlier.sum(axis=1) > 0.5):
+        none = Interval(0.0, 0.0, 0.0, 0.0, 0.0)
+        return Distribution(grid, nothing, nothing, np.empty((0, len(grid))), np.empty(0), scale_sd, raw, none, (), posterior, outlier)
     # a visitor that leaves no track is no evidence
     per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
     counts = _resampled_counts(posterior, per_particle, settings.distribution.seed)
@@ -202,9 +205,9 @@ def find_distribution(
     weights = np.array([d.weight for d in drawn])
     in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
     rng = np.random.default_rng([settings.distribution.seed, 1])
-    typical = float(posterior.sum() / np.sum(posterior / per_particle)) if posterior.sum() > 0 else 1.0
+    typical = float(posterior.sum() / np.sum(posterior / per_particle))
     moving = problem.matrix[outlier.sum(axis=1) < 0.5]
-    peaks = _name_peaks(fit_mixture(moving, presence.tracks, np.log(grid), density.weight, typical)) if len(moving) else ()
+    peaks = _name_peaks(fit_mixture(moving, presence.tracks, np.log(grid), density.weight, typical))
     unweighted = density.weight * presence.tracks
     return Distribution(
         grid_nm=grid,

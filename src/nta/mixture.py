@@ -46,7 +46,8 @@ def fit_mixture(matrix: np.ndarray, expected: np.ndarray, ln_d: np.ndarray, star
 def _em(matrix: np.ndarray, expected: np.ndarray, ln_d: np.ndarray, start: np.ndarray, n: int) -> tuple[float, Mixture]:
     """Return the log-likelihood and the mixture of `n` components."""
     cumulative = np.cumsum(start) / start.sum()
-    edges = np.interp(np.arange(n + 1) / n, cumulative, ln_d)
+    # the ends of the grid are no ends of a population
+    edges = np.interp(np.clip(np.arange(n + 1) / n, 0.02, 0.98), cumulative, ln_d)
     centre = np.interp((np.arange(n) + 0.5) / n, cumulative, ln_d)
     width = np.maximum(np.diff(edges) / 3, 0.05)
     number = np.full(n, len(matrix) / n / float(start @ expected / start.sum()))

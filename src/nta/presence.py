@@ -131,7 +131,7 @@ def _expected(
     from scipy.special import ndtr
 
     k = len(diffusion_um2_s)
-    reach = width_um * np.sqrt(2 * log_peak) * 1.15 + 4.0 * np.sqrt(2 * (1 + gap) * diffusion_um2_s * dt_s)
+    reach = width_um * np.sqrt(2 * log_peak) * 1.15 + 3.0 * np.sqrt(2 * diffusion_um2_s * dt_s)
     cell = reach / DEPTH_CELLS
     z = (np.arange(DEPTH_CELLS) + 0.5) * cell[:, None]
     seen = (1 - miss) * ndtr(threshold * np.expm1(log_peak[:, None] - 0.5 * (z / width_um) ** 2))
@@ -148,18 +148,26 @@ def _expected(
         return np.matmul(move, value[:, :, None])[:, :, 0]
 
     soon = chance(seen)
-    gone = 1 - soon - gap * chance((1 - seen) * soon)  # neither in the next frame nor, where that is waited for, in the one after
+    half_gone = 1 - soon  # not in the next frame, after which the video begins or ends
+    gone = half_gone - gap * chance((1 - seen) * soon)  # nor, where that is waited for, in the one after
     measure = 2 * cell[:, None]  # both halves of the sheet
     counts = np.zeros((n_frames + 1, k))
-    # three kinds: begun and ended inside the video, cut at its start (as many at its end), cut at both
-    inside, cut = seen * gone * measure, seen * measure
-    states = [(inside, np.zeros_like(inside)), (cut, np.zeros_like(cut))]
+    # tracks that begin inside the video, in its second frame, in its first
+    begun = [seen * before * measure for before in (gone, half_gone, 1.0)]
+    states = [(now, np.zeros_like(now)) for now in begun]
     for n in range(1, n_frames + 1):
-        (now, _), (now_cut, _) = states
-        if n < n_frames:
-            counts[n] = max(n_frames - n - 1, 0) * np.sum(now * gone, axis=1) + 2 * np.sum(now_cut * gone, axis=1)
+        inside, near, cut = (now for now, _ in states)
+        room = n_frames - n
+        if room == 0:
+            counts[n] = np.sum(cut, axis=1)
+        elif gap and room == 1:
+            counts[n] = 2 * np.sum(near, axis=1)
+        elif gap and room == 2:
+            counts[n] = 2 * np.sum(inside, axis=1) + np.sum(near * half_gone, axis=1)
+        elif gap:
+            counts[n] = np.sum(inside * (2 + 2 * half_gone + (room - 3) * gone), axis=1)
         else:
-            counts[n] = np.sum(now_cut, axis=1)
+            counts[n] = np.sum(inside * (2 + (room - 1) * gone), axis=1)
         if n > 50 and counts[n].max() < 1e-9 * counts.max():
             break
         states = [(seen * onward(a + b), gap * (1 - seen) * onward(a)) for a, b in states]

@@ -137,7 +137,7 @@ def make_recipe(**table: Any) -> Recipe:
             raise UsageError(f"{key} = {value:g} must be above 0")
         if key in _NOT_NEGATIVE and not value >= 0:
             raise UsageError(f"{key} = {value:g} must not be negative")
-        if key in _WHOLE and value != int(value):
+        if key in _WHOLE and key not in _AT_LEAST and value != int(value):
             raise UsageError(f"{key} = {value:g} must be a whole number")
         if key in _AT_LEAST and (value < _AT_LEAST[key] or value != int(value)):
             raise UsageError(f"{key} = {value:g} must be a whole number of at least {_AT_LEAST[key]}")

@@ -146,7 +146,7 @@ def _cut_improbable(spots: Spots, particle: np.ndarray, flow_px: np.ndarray) -> 
         owner = number[1:][same]
         count = np.bincount(owner, minlength=number.max() + 1)
         total = np.bincount(owner, squared, minlength=len(count))
-        typical = np.median(squared) / np.log(2)
+        typical = max(float(np.median(squared)) / np.log(2), 1e-12)  # frames that stand twice have no steps
         others, sum_of_others = count[owner] - 1, total[owner] - squared
         log_chance = -(others + PRIOR_STEPS) * np.log1p(squared / (sum_of_others + PRIOR_STEPS * typical))
         bad = np.zeros(len(same), bool)
