@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 STRENGTHS = 10.0 ** np.arange(-1.0, 5.01, 0.5)
-FLOOR = -60.0  # ln of a density that is nothing
 WEAKEST = 1e-6  # a hold on what neither data nor penalty determine
 
 

@@ -30,7 +30,7 @@ class Diffusion:
     loglik_immobile, loglik_noise : (m,) float64, log-likelihood, less the same maximum, of a particle that does not move and of
         a chain of unrelated detections
     stokes_einstein_nm_um2_s : diameter in nm times diffusion coefficient
-    chosen : ``exposure_ms, localisation_sd_px, stride_frames, viscosity_mpas ...``
+    chosen : ``localisation_floor_px, localisation_factor, wrong_link_share, stride_frames``, and the exposure where it is estimated
     """
 
     track: np.ndarray

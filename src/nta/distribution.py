@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from nta import medium
 from nta.density import Density, fit_density, refit
-from nta.diffusion import Diffusion, size_grid_nm
+from nta.diffusion import DROP_95, Diffusion, size_grid_nm
 from nta.errors import Notice
 from nta.mixture import Mixture, fit_mixture
 from nta.physics import ZERO_CELSIUS_K
@@ -25,7 +25,6 @@ REPLICATES = 200
 UNEVENNESS = np.pi / 2
 LIVE = 30.0  # e^-30 of the largest cell is nothing
 EMPTYING_STEPS = 300
-DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
 
 
@@ -186,9 +185,10 @@ def find_distribution(
     nothing = np.zeros(len(grid))
     scale_sd = _scale_sd(calibration, diffusion, settings)
     raw = diffusion.raw_diameters_nm()
+    none = Interval(0.0, 0.0, 0.0, 0.0, 0.0)
+    empty = Distribution(grid, nothing, nothing, np.empty((0, len(grid))), np.empty(0), scale_sd, raw, none)
     if presence is None or len(diffusion) == 0:
-        none = Interval(0.0, 0.0, 0.0, 0.0, 0.0)
-        return Distribution(grid, nothing, nothing, np.empty((0, len(grid))), np.empty(0), scale_sd, raw, none)
+        return empty
     problem = _problem(tracks, diffusion, presence)
     density = fit_density(problem.matrix, presence.tracks, problem.outliers)
     posterior = problem.matrix * np.exp(density.log_number)
@@ -196,8 +196,7 @@ def find_distribution(
     total = (posterior.sum(axis=1) + outlier.sum(axis=1))[:, None]
     posterior, outlier = posterior / total, outlier / total
     if np.all(outlier.sum(axis=1) > 0.5):
-        none = Interval(0.0, 0.0, 0.0, 0.0, 0.0)
-        return Distribution(grid, nothing, nothing, np.empty((0, len(grid))), np.empty(0), scale_sd, raw, none, (), posterior, outlier)
+        return replace(empty, posterior=posterior, outlier=outlier)
     # a visitor that leaves no track is no evidence
     per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
     counts = _resampled_counts(posterior, per_particle, settings.distribution.seed)
