@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import naive
@@ -139,6 +140,14 @@ def test_a_maximum_of_one_pixel_counts_also_when_it_is_the_only_one() -> None:
     snr[20, 31] = 5.5  # its own slope is no second maximum
     assert len(spots_module._maxima(snr, 5.0, 1.5)[0]) == 2
     assert len(spots_module._maxima(snr, 9.5, 1.5)[0]) == 0
+
+
+def test_frames_whose_maxima_lie_in_the_rim_have_none_and_warn_of_nothing_in_any_thread() -> None:
+    snr = np.zeros((40, 50), np.float32)
+    snr[:8, 20] = np.linspace(9, 6, 8)  # its slope reaches into the field
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: spots_module._maxima(snr, 5.0, 1.5), range(200)))
+    assert all(len(y) == len(x) == len(value) == 0 for y, x, value in found)
 
 
 @pytest.mark.parametrize("width_px", [1.4, 2.0])
