@@ -160,7 +160,7 @@ def filmed(
 @pytest.fixture(scope="module")
 def sheet() -> tuple[Tracks, Diffusion, Presence]:
     tracks, diffusion = filmed(np.random.default_rng(3), (70.0, 100.0, 150.0), 200, 100, 3.0, 5.0, 0.03)
-    return tracks, diffusion, find_presence(tracks, diffusion, 490.7 / diffusion.grid_nm, DT, 5)
+    return tracks, diffusion, find_presence(tracks, diffusion, DT, 5)
 
 
 def test_depth_and_missed_share_are_of_the_right_size(sheet: tuple[Any, Any, Presence]) -> None:
@@ -220,7 +220,7 @@ def test_visitors_are_those_who_come_by(sheet: tuple[Any, Any, Presence]) -> Non
 
 def test_sizes_alone_decide_nothing_when_all_are_alike() -> None:
     tracks, diffusion = filmed(np.random.default_rng(4), (100.0,), 150, 60, 3.0, 5.0, 0.0)
-    presence = find_presence(tracks, diffusion, 490.7 / diffusion.grid_nm, DT, 5)
+    presence = find_presence(tracks, diffusion, DT, 5)
     assert np.all(np.isfinite(presence.log_tracks))
     assert np.all(presence.tracks > 0)
     assert 1.0 < presence.chosen["sheet_sd_um"].value < 9.0

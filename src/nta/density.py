@@ -68,16 +68,28 @@ def refit(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count:
     return Density(theta, other, near.strength)
 
 
+def expectation_steps(
+    matrix: np.ndarray,
+    expected: np.ndarray,
+    outliers: np.ndarray,
+    count: np.ndarray,
+    number: np.ndarray,
+    other: np.ndarray,
+    iterations: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers (k,) and outliers (j,) after steps of the unpenalised EM from those given; what is zero stays zero."""
+    for _ in range(iterations):
+        ratio = count / np.maximum(matrix @ number + outliers @ other, 1e-300)
+        number, other = number * ((matrix.T @ ratio) / expected), other * (outliers.T @ ratio)
+    return number, other
+
+
 def _em(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return a start: a log-normal by moments of a few unpenalised steps."""
     k, j = matrix.shape[1], outliers.shape[1]
     number = np.full(k, count.sum() / k) / expected
     other = np.full(j, 0.01 * count.sum())
-    for _ in range(30):
-        mixed = matrix @ number + outliers @ other
-        ratio = count / np.maximum(mixed, 1e-300)
-        number *= (matrix.T @ ratio) / expected
-        other *= outliers.T @ ratio
+    number, other = expectation_steps(matrix, expected, outliers, count, number, other, 30)
     index = np.arange(k)
     number = np.maximum(number, 1e-280)  # where nothing diffuses
     weight = number / number.sum()

@@ -49,6 +49,11 @@ class Diffusion:
     def __len__(self) -> int:
         return len(self.track)
 
+    @property
+    def grid_um2_s(self) -> np.ndarray:
+        """(k,) diffusion coefficients of the diameters of the grid."""
+        return self.stokes_einstein_nm_um2_s / self.grid_nm
+
     def raw_diameters_nm(self) -> np.ndarray:
         """Return the maximum-likelihood diameters of the tracks whose motion is resolved, (<= m,)."""
         moving = self.d_um2_s > 0
@@ -119,8 +124,8 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     """
     grid = size_grid_nm()
     steps = gather_steps(tracks, drift, calibration.pixel_size_um.value)
-    coefficients = physics.diffusion_um2_s(grid, calibration.temperature_c.value, viscosity_mpas)
     constant = physics.stokes_einstein_constant(calibration.temperature_c.value, viscosity_mpas)
+    coefficients = constant / grid
     if not len(steps.owner):
         none = np.empty(0)
         return Diffusion(
@@ -195,7 +200,7 @@ def _fit_model(
         cost, prior_mean, method="Nelder-Mead", options={"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.05, "maxfev": 160}
     )
     # the loneliest met the fewest strangers: how often a link goes wrong is for all tracks to tell
-    sample = steps.some(np.unique(np.linspace(0, len(steps.owner) - 1, FIT_TRACKS).astype(int)))
+    sample = steps.some(_spread(len(steps.owner)))
     group = _brightness_groups(sample)
     logits = np.linspace(-8.0, -2.0, 7)
     best = fit.x.copy()
@@ -231,7 +236,12 @@ def _loneliest(tracks: Tracks, owner: np.ndarray) -> np.ndarray:
     met[np.unique(tree.query_pairs(reach, output_type="ndarray"))] = True
     share = (np.add.reduceat(met, tracks.start[:-1], dtype=float) / tracks.n_spots)[owner]
     allowed = np.flatnonzero(share <= np.sort(share)[min(FIT_TRACKS, len(share)) - 1])
-    return allowed[np.unique(np.linspace(0, len(allowed) - 1, FIT_TRACKS).astype(int))]
+    return allowed[_spread(len(allowed))]
+
+
+def _spread(n: int) -> np.ndarray:
+    """Return up to `FIT_TRACKS` of the numbers below `n`, evenly."""
+    return np.unique(np.linspace(0, n - 1, FIT_TRACKS).astype(int))
 
 
 def _profiled(loglik: np.ndarray, group: np.ndarray, iterations: int = 40) -> float:
@@ -289,19 +299,19 @@ def _coefficient_intervals(loglik: np.ndarray, immobile: np.ndarray, d: np.ndarr
     """Return each row's best diffusion coefficient and its 95 % likelihood interval; 0 where no motion is (also) likely enough."""
     n, k = loglik.shape
     ln_d = np.log(d)
-    peak = np.clip(loglik.argmax(axis=1), 1, k - 2)
-    rows = np.arange(n)
+    rows, highest = np.arange(n), loglik.argmax(axis=1)
+    peak = np.clip(highest, 1, k - 2)
     before, at, after = (loglik[rows, peak + i] for i in (-1, 0, 1))
     bend = np.minimum(before - 2 * at + after, -1e-12)
     shift = np.clip(0.5 * (before - after) / bend, -1, 1)
     # a row that still rises at the grid's end has its best there
     interior = (at >= before) & (at >= after)
-    top = np.where(interior, at - 0.125 * (before - after) ** 2 / bend, loglik.max(axis=1))
-    value = np.where(interior, np.exp(ln_d[peak] + shift * (ln_d[1] - ln_d[0])), d[loglik.argmax(axis=1)])
+    top = np.where(interior, at - 0.125 * (before - after) ** 2 / bend, loglik[rows, highest])
+    value = np.where(interior, np.exp(ln_d[peak] + shift * (ln_d[1] - ln_d[0])), d[highest])
     still = immobile > top
-    inside = loglik >= (np.maximum(top, immobile) - DROP_95)[:, None]
-    first, last = inside.argmax(axis=1), k - 1 - inside[:, ::-1].argmax(axis=1)
     level = np.maximum(top, immobile) - DROP_95
+    inside = loglik >= level[:, None]
+    first, last = inside.argmax(axis=1), k - 1 - inside[:, ::-1].argmax(axis=1)
     fastest = np.exp(_crossing(loglik, rows, first, first - 1, level, ln_d))
     slowest = np.exp(_crossing(loglik, rows, last, last + 1, level, ln_d))
     some = inside.any(axis=1)

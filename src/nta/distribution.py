@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from nta import medium
-from nta.density import Density, fit_density, refit
+from nta.density import Density, expectation_steps, fit_density, refit
 from nta.diffusion import DROP_95, Diffusion, size_grid_nm
 from nta.errors import Notice
 from nta.mixture import Mixture, fit_mixture
@@ -204,7 +204,8 @@ def find_distribution(
     weights = np.array([d.weight for d in drawn])
     in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
     rng = np.random.default_rng([settings.distribution.seed, 1])
-    typical = float(posterior.sum() / np.sum(posterior / per_particle))
+    independent = float(np.sum(posterior / per_particle))
+    typical = float(posterior.sum()) / independent
     moving = problem.matrix[outlier.sum(axis=1) < 0.5]
     peaks = _name_peaks(fit_mixture(moving, presence.tracks, np.log(grid), density.weight, typical))
     unweighted = density.weight * presence.tracks
@@ -220,7 +221,7 @@ def find_distribution(
         peaks=peaks,
         posterior=posterior,
         outlier=outlier,
-        independent_particles=float(np.sum(posterior / per_particle)),
+        independent_particles=independent,
         emptiable=_emptiable(problem, presence.tracks, density, typical, scale_sd),
         chosen={**presence.chosen, "smoothing_strength": Used(density.strength, "measured")},
     )
@@ -313,15 +314,13 @@ def _emptiable(
     """
     live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
     matrix, outliers, expected = np.ascontiguousarray(problem.matrix[:, live]), problem.outliers, expected[live]
-    log_number, grid = density.log_number[live], size_grid_nm()[live]
+    log_number, grid, once = density.log_number[live], size_grid_nm()[live], np.ones(len(matrix))
     slack = float(np.exp(1.96 * scale_sd))
 
     def best(allowed: np.ndarray) -> float:
         number = np.where(allowed, np.exp(np.maximum(log_number, log_number.max() - 12)), 0.0)
-        other = np.maximum(density.outlier, 1e-9)
-        for _ in range(EMPTYING_STEPS):
-            ratio = 1 / np.maximum(matrix @ number + outliers @ other, 1e-300)
-            number, other = number * (matrix.T @ ratio) / expected, other * (outliers.T @ ratio)
+        start = np.maximum(density.outlier, 1e-9)
+        number, other = expectation_steps(matrix, expected, outliers, once, number, start, EMPTYING_STEPS)
         return float(np.sum(np.log(np.maximum(matrix @ number + outliers @ other, 1e-300))) - number @ expected - other.sum())
 
     def test(inside: np.ndarray) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nta.errors import UsageError
+from nta.physics import ZERO_CELSIUS_K
 
 WATER_RANGE_C = (-10.0, 100.0)
 
@@ -26,7 +27,7 @@ def water_viscosity_mpas(temperature_c: float) -> float:
 
 
 def _huber_mpas(temperature_c: float) -> float:
-    t = (temperature_c + 273.15) / 300.0
+    t = (temperature_c + ZERO_CELSIUS_K) / 300.0
     return (280.68 * t**-1.9 + 511.45 * t**-7.7 + 61.131 * t**-19.6 + 0.45903 * t**-40.0) * 1e-3
 
 

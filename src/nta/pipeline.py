@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from nta import medium, physics
+from nta import medium
 from nta.classes import find_classes, parse_classes
 from nta.concentration import find_concentration
 from nta.diffusion import Diffusion, find_diffusion
@@ -78,9 +78,7 @@ def _size(
     drift = find_drift(tracks)
     diffusion = find_diffusion(tracks, drift, calibration, viscosity)
     report("size", 1, 3)
-    coefficients = physics.diffusion_um2_s(diffusion.grid_nm, calibration.temperature_c.value, viscosity)
-    min_frames = settings.tracks.min_frames
-    presence = find_presence(tracks, diffusion, coefficients, 1 / calibration.fps.value, min_frames) if len(diffusion) else None
+    presence = find_presence(tracks, diffusion, 1 / calibration.fps.value, settings.tracks.min_frames) if len(diffusion) else None
     report("size", 2, 3)
     distribution = find_distribution(tracks, diffusion, presence, calibration, settings)
     result = Result(

@@ -39,7 +39,7 @@ class Presence:
     chosen: Mapping[str, Used] = field(default_factory=dict)
 
 
-def find_presence(tracks: Tracks, diffusion: Diffusion, diffusion_um2_s: np.ndarray, dt_s: float, min_frames: int) -> Presence:
+def find_presence(tracks: Tracks, diffusion: Diffusion, dt_s: float, min_frames: int) -> Presence:
     """Fit the scale of the depth and the share of frames in which a visible particle is missed to the tracks' lengths.
 
     The shape of the depth over size comes from the light: in a sheet of Gaussian profile of SD w a particle of peak signal-to-noise q
@@ -53,9 +53,13 @@ def find_presence(tracks: Tracks, diffusion: Diffusion, diffusion_um2_s: np.ndar
     coarse = np.unique(np.linspace(0, len(diffusion.grid_nm) - 1, FIT_SIZES).round().astype(int))
     likelihood = np.exp(diffusion.loglik[:, coarse].astype(float))
 
+    coefficients = diffusion.grid_um2_s
+
+    def width_and_miss(p: np.ndarray) -> tuple[float, float]:
+        return float(np.exp(p[0])), float(1 / (1 + np.exp(-p[1])))
+
     def cost(p: np.ndarray) -> float:
-        width, miss = float(np.exp(p[0])), float(1 / (1 + np.exp(-p[1])))
-        counts = _expected(diffusion_um2_s[coarse], log_peak[coarse], threshold, width, miss, dt_s, n_frames, gap)
+        counts = _expected(coefficients[coarse], log_peak[coarse], threshold, *width_and_miss(p), dt_s, n_frames, gap)
         prior = 0.5 * ((p[1] + 4) / 1.5) ** 2
         return prior - _profiled(likelihood * counts[span], counts[min_frames:].sum(axis=0))
 
@@ -63,15 +67,15 @@ def find_presence(tracks: Tracks, diffusion: Diffusion, diffusion_um2_s: np.ndar
 
     start = np.array([np.log(4.0), -4.0])
     fit = minimize(cost, start, method="Nelder-Mead", options={"maxfev": 60, "xatol": 0.02, "fatol": 0.1})
-    width, miss = float(np.exp(fit.x[0])), float(1 / (1 + np.exp(-fit.x[1])))
-    counts = _expected(diffusion_um2_s, log_peak, threshold, width, miss, dt_s, n_frames, gap)
+    width, miss = width_and_miss(fit.x)
+    counts = _expected(coefficients, log_peak, threshold, width, miss, dt_s, n_frames, gap)
     depth = 2 * width * np.sqrt(2 * log_peak)
     return Presence(
         np.log(np.maximum(counts, 1e-300)),
         counts[min_frames:].sum(axis=0),
         depth,
         # particles that cross an interval in a time T: its length and, on both sides, the mean largest excursion sqrt(4 D T / pi)
-        depth + 2 * np.sqrt(4 * diffusion_um2_s * n_frames * dt_s / np.pi),
+        depth + 2 * np.sqrt(4 * coefficients * n_frames * dt_s / np.pi),
         {"sheet_sd_um": Used(round(width, 3), "measured"), "missed_share": Used(round(miss, 4), "measured")},
     )
 
