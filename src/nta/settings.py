@@ -122,7 +122,13 @@ class MediumSettings:
     temperature_sd_c: float | None = _knob(
         None, "standard uncertainty of the temperature", unit="C", low=0, high=20, example="0.5", auto="0.3 C given, 2 C assumed"
     )
-    medium: str = _knob("water", "the liquid", choices=("water",), example="water")
+    medium: str = _knob(
+        "water",
+        "the liquid: water, pbs, d2o, saline:MOL_PER_L, or glycerol, sucrose or ethanol with their mass fraction",
+        example="saline:0.15",
+        form="NAME[:AMOUNT]",
+        pattern=r"\w+(\s*:\s*\S+)?",
+    )
     viscosity_mpas: float | None = _knob(
         None, "viscosity, overrides the medium's", unit="mPa s", low=0.05, high=10000, example="0.89", auto="from medium and temperature"
     )
