@@ -11,9 +11,11 @@ import pytest
 import tifffile
 
 from nta.errors import UsageError, VideoError
-from nta.metadata import FileSays, imagej, ome
+from nta.imagej import hear_imagej
+from nta.metadata import FileSays, Listener, merge
+from nta.ome import hear_ome
 from nta.settings import Settings
-from nta.video import Calibration, Video, open_video
+from nta.video import Calibration, Video, _calibrate, open_video
 
 FRAMES = np.random.default_rng(0).integers(0, 200, (24, 40, 48)).astype(np.uint8)
 
@@ -30,6 +32,18 @@ def open_ome(folder: Path, settings: Settings | None = None, **metadata: Any) ->
     tifffile.imwrite(path, FRAMES, ome=True, photometric="minisblack", metadata={"axes": "TYX", **metadata})
     with open_video(path, settings or Settings()) as video:
         return video
+
+
+def imagej(meta: dict[str, Any], resolution: tuple[Any, Any]) -> FileSays:
+    heard = Listener()
+    hear_imagej(heard, meta, resolution)
+    return heard.says()
+
+
+def ome(xml: str) -> FileSays:
+    heard = Listener()
+    hear_ome(heard, xml)
+    return heard.says()
 
 
 def values(says: FileSays) -> dict[str, float]:
@@ -79,9 +93,19 @@ def test_a_printers_resolution_is_no_calibration(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("unit", "seconds"), [(None, 0.04), ("sec", 0.04), ("ms", 40), ("msec", 40), ("µs", 40000), ("min", 0.04 / 60)])
 def test_imagej_frame_interval(unit: str | None, seconds: float) -> None:
-    says = imagej({"finterval": seconds, "fps": 7} | ({"tunit": unit} if unit else {}), (None, None))
+    says = imagej({"finterval": seconds, "fps": 25} | ({"tunit": unit} if unit else {}), (None, None))
     assert values(says) == {"fps": pytest.approx(25, rel=1e-12)}
     assert says.values["fps"].caveat == ""
+    assert says.notices == ()
+
+
+def test_imagej_frame_interval_beats_the_playback_rate_and_a_contradiction_is_told() -> None:
+    says = imagej({"finterval": 0.04, "fps": 7}, (None, None))
+    assert values(says) == {"fps": pytest.approx(25, rel=1e-12)}
+    assert [n.code for n in says.notices] == ["metadata_disagrees"]
+    assert says.notices[0].message == "the file's ImageJ finterval, 25 1/s, is used, though its ImageJ fps says 7 1/s"
+    assert imagej({"finterval": 0.04, "fps": 25.2}, (None, None)).notices == ()
+    assert imagej({"finterval": 0.04, "fps": 0}, (None, None)).notices == ()  # what is not needed need not be refused
 
 
 def test_imagej_fps_is_a_playback_rate(tmp_path: Path) -> None:
@@ -146,13 +170,20 @@ def test_ome_file_gives_pixel_size_and_interval(tmp_path: Path) -> None:
         PhysicalSizeYUnit="µm",
         TimeIncrement=40,
         TimeIncrementUnit="ms",
-        Plane={"ExposureTime": [15.0] * 24, "ExposureTimeUnit": ["ms"] * 24, "DeltaT": [i * 0.5 for i in range(24)]},
+        Plane={"ExposureTime": [15.0] * 24, "ExposureTimeUnit": ["ms"] * 24, "DeltaT": [i * 0.04 for i in range(24)]},
     )
     assert video.calibration.pixel_size_um.value == pytest.approx(0.166, rel=1e-9)
     assert video.calibration.fps.value == pytest.approx(25, rel=1e-9)
     assert video.calibration.exposure_s is not None
     assert video.calibration.exposure_s.value == pytest.approx(0.015, rel=1e-9)
     assert video.notices == ()
+
+
+def test_ome_time_stamps_that_contradict_the_increment_are_told() -> None:
+    planes = "".join(f'<Plane TheT="{t}" DeltaT="{0.05 * t}"/>' for t in range(3))
+    says = ome(ome_xml('TimeIncrement="0.04"', planes))
+    assert values(says) == {"fps": 25}
+    assert [n.message for n in says.notices] == ["the file's OME TimeIncrement, 25 1/s, is used, though its OME DeltaT says 20 1/s"]
 
 
 def test_ome_default_units_are_um_and_s(tmp_path: Path) -> None:
@@ -198,6 +229,13 @@ def test_ome_planes_of_the_first_channel_count() -> None:
     assert ome(ome_xml('SignificantBits="12"')).bit_depth == 12
 
 
+@pytest.mark.parametrize("given", ["0", "-12", "1", "33", "12.5", "nan", "inf", "deep"])
+def test_bit_depths_that_cannot_be(given: str) -> None:
+    says = ome(ome_xml(f'SignificantBits="{given}"'))
+    assert says.bit_depth is None
+    assert [n.message for n in says.notices] == [f"the file's OME SignificantBits {given} is not used: a camera fills 8 to 32 bits"]
+
+
 @pytest.mark.parametrize("text", ["", "<OME", "<OME/>", "<OME><Image/></OME>"])
 def test_ome_text_that_is_cut_states_nothing(text: str) -> None:
     assert ome(text) == FileSays()
@@ -214,6 +252,29 @@ def test_frame_intervals_that_cannot_be(given: Any) -> None:
     assert [n.message.split(" is not")[0] for n in ome(ome_xml(f'TimeIncrement="{given}"')).notices] == [
         f"the file's OME TimeIncrement {given}"
     ]
+
+
+@pytest.mark.parametrize("given", ["0", "-15", "nan", "inf", "1e9"])
+def test_ome_exposures_that_cannot_be(given: str) -> None:
+    says = ome(ome_xml(planes=f'<Plane ExposureTime="{given}" ExposureTimeUnit="ms"/>'))
+    assert values(says) == {}
+    (notice,) = says.notices
+    assert notice.message == f"the file's OME ExposureTime {float(given):g} ms is not used: an exposure is above 0 and at most 100000 ms"
+
+
+@pytest.mark.parametrize("given", ["0", "-20", "nan", "inf", "295.65"])
+def test_ome_temperatures_that_cannot_be(given: str) -> None:
+    says = ome(ome_xml(image=f'<ImagingEnvironment Temperature="{given}"/>'))
+    assert values(says) == {}
+    assert says.refused == {"temperature_c": f"OME Temperature {given}"}
+
+
+@pytest.mark.parametrize("steps", [(0, 0, 0), (0, -1, -2), (0, "nan", 2), (0, "inf", 1)])
+def test_ome_time_stamps_that_cannot_be(steps: tuple[Any, ...]) -> None:
+    says = ome(ome_xml(planes="".join(f'<Plane TheT="{t}" DeltaT="{stamp}"/>' for t, stamp in enumerate(steps))))
+    assert values(says) == {}
+    assert [n.code for n in says.notices] == ["metadata_refused"]
+    assert says.refused["fps"].startswith("OME DeltaT step ")
 
 
 @pytest.mark.parametrize("given", ["0", "-0.2", "nan", "1000", "0.0001", "wide"])
@@ -331,3 +392,60 @@ def test_an_exposure_longer_than_a_frame(tmp_path: Path) -> None:
 def test_temperature_and_its_uncertainty(tmp_path: Path, options: dict[str, float], value: float, source: str, sd: float) -> None:
     used = open_imagej(tmp_path, Settings().with_options(**options), unit="um", finterval=0.04).calibration.temperature_c
     assert (used.value, used.source, used.sd) == (value, source, sd)
+
+
+def said(knob: str, value: float, where: str, *, height: float | None = None) -> FileSays:
+    heard = Listener()
+    heard.hear(knob, value, where, value)
+    if height is not None:
+        heard.hear_height(height, where, height)
+    return heard.says()
+
+
+def test_of_two_sources_the_first_is_believed_and_the_second_fills_in() -> None:
+    both = merge(said("fps", 25, ".nano FramesPerSecond"), said("exposure_ms", 15, "OME ExposureTime"))
+    assert values(both) == {"fps": 25, "exposure_ms": 15}
+    assert both.notices == ()
+    both = merge(said("fps", 25, ".nano FramesPerSecond"), said("fps", 30, "AVI frame rate"))
+    assert values(both) == {"fps": 25}
+    assert [(n.code, n.message) for n in both.notices] == [
+        ("metadata_disagrees", "the file's .nano FramesPerSecond, 25 1/s, is used, though its AVI frame rate says 30 1/s")
+    ]
+    assert merge(said("fps", 25, "a"), said("fps", 25.2, "b")).notices == ()
+
+
+def test_what_one_source_knows_need_not_be_refused_in_the_other() -> None:
+    good, bad = said("fps", 25, "good"), said("fps", 0, "bad")
+    assert (values(merge(good, bad)), merge(good, bad).refused, merge(good, bad).notices) == ({"fps": 25}, {}, ())
+    assert (values(merge(bad, good)), merge(bad, good).refused) == ({"fps": 25}, {})
+    assert [n.message for n in merge(bad, good).notices] == ["the file's bad 0 is not used: a frame rate lies between 0.01 and 100000 1/s"]
+    assert merge(bad, FileSays(bit_depth=12)).refused == {"fps": "bad 0"}
+    assert merge(bad, FileSays(bit_depth=12)).bit_depth == 12
+
+
+def test_the_height_of_a_pixel_comes_with_its_width() -> None:
+    both = merge(said("pixel_size_um", 0.2, "a"), said("pixel_size_um", 0.2, "b", height=0.3))
+    assert both.pixel_height_um is None
+    both = merge(said("fps", 25, "a"), said("pixel_size_um", 0.2, "b", height=0.3))
+    assert both.pixel_height_um is not None
+    assert both.pixel_height_um.value == 0.3
+
+
+def viscosity_notices(says: FileSays, **options: Any) -> list[str]:
+    settings = Settings().with_options(pixel_size_um=0.2, fps=25, temperature_c=20, **options)
+    _, notices = _calibrate(says, settings, "s.avi")
+    assert {n.code for n in notices} <= {"metadata_disagrees"}
+    return [n.message for n in notices]
+
+
+def test_a_stated_viscosity_is_compared_and_never_taken() -> None:
+    assert viscosity_notices(said("viscosity_mpas", 1.006, ".nano Viscosity")) == []  # within 1 % of water's 1.0016
+    assert viscosity_notices(said("viscosity_mpas", 0.949, ".nano Viscosity")) == [
+        "the viscosity of water at 20 C, 1.002 mPa s, is used, but the file says 0.949 mPa s (.nano Viscosity); "
+        "--viscosity-mpas or --medium settles it"
+    ]
+    assert viscosity_notices(said("viscosity_mpas", 1.0127, ".nano Viscosity"), medium="pbs") == []
+    assert viscosity_notices(said("viscosity_mpas", 0.949, ".nano Viscosity"), viscosity_mpas=0.95) == []
+    assert viscosity_notices(said("viscosity_mpas", 0.949, ".nano Viscosity"), viscosity_mpas=1.1) == [
+        "the given viscosity_mpas 1.1 is used, but the file says 0.949 mPa s (.nano Viscosity)"
+    ]

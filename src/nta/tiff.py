@@ -14,7 +14,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from nta.errors import Notice, UsageError, VideoError
-from nta.metadata import FileSays, of_texts
+from nta.imagej import hear_imagej
+from nta.metadata import FileSays, Listener, merge
+from nta.micromanager import TAG, hear_micromanager, read_beside, tiff_records
+from nta.ome import hear_ome
 
 if TYPE_CHECKING:
     import tifffile
@@ -75,6 +78,7 @@ class TiffStack:
     def __init__(self, path: Path, channel: str | None = None) -> None:
         self.path = path
         self.channel_used = False
+        self.ceiling: float | None = None
         self.notices: tuple[Notice, ...] = ()
         self.files: tuple[Path, ...] = (path,)
         self._loss = "the file is cut short"
@@ -96,6 +100,8 @@ class TiffStack:
         first = _first_page(tif, self.path)
         self._adopt(first)
         self.says = _says(tif)
+        if TAG not in first.tags and (beside := read_beside([self.path])) is not None:
+            self.says = merge(beside, self.says)
 
         cut = following != 0
         axes = _declared_axes(tif, first)
@@ -311,15 +317,20 @@ def _first_page(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
 
 
 def _says(tif: tifffile.TiffFile) -> FileSays:
+    """Return what the file states: Micro-Manager's record, made while it was written, is heard before OME, the stricter text of the two."""
     page = tif.pages.first
+    heard = Listener()
     try:
-        xml = tif.ome_metadata if tif.is_ome else None
-        meta = tif.imagej_metadata if tif.is_imagej else None
-        says = of_texts(xml, meta, (page.tags.valueof("XResolution"), page.tags.valueof("YResolution")))
-    except (KeyError, ValueError, TypeError, struct.error):  # a text cut or garbled states nothing; the pixels may be sound
-        says = FileSays()
+        if TAG in page.tags:
+            hear_micromanager(heard, *tiff_records(tif))
+        if tif.is_ome and (xml := tif.ome_metadata):
+            hear_ome(heard, xml)
+        if tif.is_imagej and (meta := tif.imagej_metadata):
+            hear_imagej(heard, meta, (page.tags.valueof("XResolution"), page.tags.valueof("YResolution")))
+    except (KeyError, ValueError, TypeError, struct.error):
+        pass  # a text cut or garbled states no more; the pixels may be sound
     # packed pixels, 12 bits each, tell the camera's depth for certain
-    return replace(says, bit_depth=page.bitspersample) if page.bitspersample % 8 else says
+    return replace(heard.says(), bit_depth=page.bitspersample) if page.bitspersample % 8 else heard.says()
 
 
 def _page_chain(tif: tifffile.TiffFile) -> tuple[list[int], int]:
