@@ -252,7 +252,7 @@ def test_black_and_white_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nothing.tif", "no folder", "no folder/s.tif", "nul\0.tif", "x" * 300 + ".tif"])
 def test_a_missing_path(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="no such file or folder; give a TIFF stack, or") as error:
+    with pytest.raises(UsageError, match="no such file or folder; give a TIFF stack, an AVI, MOV, MP4, MKV or WMV file, or a") as error:
         open_video(f"{tmp_path}/{name}", SETTINGS)
     assert error.value.exit_code == 2
     assert "\n" not in str(error.value)
@@ -282,14 +282,20 @@ def test_a_single_image(tmp_path: Path) -> None:
         open_video(folder, SETTINGS)
 
 
-@pytest.mark.parametrize("suffix", ["avi", "MOV", "mp4", "mkv", "wmv"])
-def test_video_files_are_not_read_yet(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", ["avi", "MOV", "mp4", "m4v", "mkv", "wmv"])
+def test_video_files_are_told_by_their_suffix(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"s.{suffix}").write_bytes(b"RIFF")
-    with pytest.raises(VideoError, match=r"AVI/MOV/MP4 files are not read yet; export a TIFF stack") as error:
+    with pytest.raises(VideoError, match=r"not a readable AVI, MOV, MP4, MKV or WMV file") as error:
         open_video(tmp_path / f"s.{suffix}", SETTINGS)
     assert error.value.exit_code == 1
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="no such file or folder; give a TIFF stack, an AVI, MOV, MP4, MKV or WMV file, or a folder"):
         open_video(tmp_path / f"missing.{suffix}", SETTINGS)
+
+
+def test_a_video_file_in_a_folder_of_images_is_no_frame(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "a", noise())
+    (folder / "preview.avi").write_bytes(b"RIFF")
+    np.testing.assert_array_equal(open_all(folder)[0], noise())
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")

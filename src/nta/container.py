@@ -16,13 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from nta.errors import Notice, UsageError, VideoError
-from nta.metadata import FileSays
+from nta.metadata import FileSays, merge
+from nta.micromanager import read_beside
+from nta.movie import Movie
 from nta.tiff import TiffStack, describe_single, one_line, read_single
 
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
 VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".m4v", ".mkv", ".wmv")
 _SUFFIX = re.compile(r"(\.ome)?\.(tiff?|tf2|tf8|btf|lsm|stk|png|jpe?g|bmp|avi|mov|mp4|m4v|mkv|wmv)$", re.IGNORECASE)
-_READABLE = "a TIFF stack, or a folder or glob of PNG, JPEG, BMP or TIFF frames"
+_READABLE = "a TIFF stack, an AVI, MOV, MP4, MKV or WMV file, or a folder or glob of PNG, JPEG, BMP or TIFF frames"
 
 
 class Container(Protocol):
@@ -38,6 +40,7 @@ class Container(Protocol):
     notices : what the user should know of how it was read
     channel_used : whether the channel asked for chose a plane already, so that frames are grey
     inverted : whether 0 stood for white, and pixels were turned round
+    ceiling : the largest value a pixel can have, where the format tells; None: as the pixel type and the pixels tell
     """
 
     files: tuple[Path, ...]
@@ -48,6 +51,7 @@ class Container(Protocol):
     notices: tuple[Notice, ...]
     channel_used: bool
     inverted: bool
+    ceiling: float | None
 
     def read(self, frame: int) -> np.ndarray:
         """Return one frame of `shape` and `dtype`; may be called from several threads, raises anything when the data are corrupt."""
@@ -114,10 +118,10 @@ def _of_file(path: Path, mode: int, channel: str | None) -> Container:
     suffix = path.suffix.lower()
     if not stat.S_ISREG(mode):
         raise VideoError(f"{path}: not a regular file; give {_READABLE}")
-    if suffix in VIDEO_SUFFIXES:
-        raise VideoError(f"{path}: AVI/MOV/MP4 files are not read yet; export a TIFF stack")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (0 bytes)")
+    if suffix in VIDEO_SUFFIXES:
+        return Movie(path, channel)
     if IMAGE_FORMATS.get(suffix, "TIFF") != "TIFF":
         raise VideoError(f"{path}: a single image; a video needs at least 2 frames (give the folder, or a quoted glob)")
     return TiffStack(path, channel)
@@ -166,6 +170,7 @@ class FrameFiles:
         self.notices: tuple[Notice, ...] = ()
         self.channel_used = False
         self.inverted = False
+        self.ceiling: float | None = None
         self.says = FileSays()
         if len(files) < 2:
             raise VideoError(f"{path}: one frame only ({files[0].name}); a video needs at least 2")
@@ -186,6 +191,8 @@ class FrameFiles:
         if formats[0] == "TIFF":
             layout, _, self.says = describe_single(files[0])
             self.inverted = layout.white is not None
+        if (beside := read_beside(files)) is not None:
+            self.says = merge(beside, self.says)
 
     def _refuse_odd(self, path: str, kinds: list[Any]) -> None:
         """Refuse the first file whose kind is not that of most."""

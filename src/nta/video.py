@@ -14,7 +14,8 @@ import numpy as np
 
 from nta.container import Container, name_of, open_container
 from nta.errors import Notice, UsageError, VideoError
-from nta.metadata import FileSays
+from nta.medium import viscosity_mpas
+from nta.metadata import FileSays, differs
 from nta.settings import KNOBS, Settings, Used
 from nta.tiff import CHANNELS, one_line
 
@@ -162,7 +163,7 @@ def open_video(path: str | os.PathLike[str], settings: Settings) -> Video:
 
     Parameters
     ----------
-    path : TIFF file, folder of frames, or glob such as ``day1/*.png``
+    path : TIFF file, video file such as AVI or MP4, folder of frames, or glob such as ``day1/*.png``
     settings : those of `[video]` and the temperature count here
 
     Raises
@@ -203,7 +204,7 @@ def video_of(container: Container, path: str, name: str, settings: Settings) -> 
         else:
             notices.append(Notice("channel_ignored", f"--channel {settings.video.channel} has no effect: the video is grey"))
     look = _Look(container, samples)
-    if samples >= 3 or container.dtype in (np.dtype(np.uint16), np.dtype(np.int16)):
+    if samples >= 3 or (container.ceiling is None and container.dtype in (np.dtype(np.uint16), np.dtype(np.int16))):
         for i in np.unique(np.linspace(first, stop - 1, min(SAMPLED_FRAMES, stop - first)).round().astype(int)):
             look.at(_read_raw(container, int(i), path))
     if samples >= 3 and channel is None:
@@ -220,7 +221,7 @@ def video_of(container: Container, path: str, name: str, settings: Settings) -> 
         n_frames=stop - first,
         dtype=str(container.dtype),
         calibration=calibration,
-        ceiling=look.ceiling(container.says.bit_depth),
+        ceiling=look.ceiling(container.says.bit_depth) if container.ceiling is None else container.ceiling,
         _container=container,
         _first=first,
         _left_px=left,
@@ -357,6 +358,7 @@ def _calibrate(says: FileSays, settings: Settings, path: str) -> tuple[Calibrati
         temperature = Used(ASSUMED_C, "assumed", ASSUMED_SD_C if sd_c is None else sd_c)
     else:
         temperature = Used(temperature.value, temperature.source, GIVEN_SD_C if sd_c is None else sd_c)
+    _compare_viscosity(says, settings, temperature.value, notices)
     exposure_s = None if exposure is None else Used(exposure.value / 1e3, exposure.source, EXPOSURE_SD * exposure.value / 1e3)
     calibration = Calibration(
         pixel_size_um=Used(pixel.value, pixel.source, PIXEL_SD * pixel.value),
@@ -376,13 +378,26 @@ def _decide(knob: str, says: FileSays, settings: Settings, notices: list[Notice]
             notices.append(Notice("playback_rate", said.caveat))
         return Used(said.value, "file")
     source = settings.chosen.get(knob, "option")
-    if said is not None:
-        differs = abs(chosen - said.value) > (0.5 if knob == "temperature_c" else 0.01 * said.value)
-        if differs and not said.caveat:
-            who = "the protocol's" if source == "sop" else "the given"
-            text = f"{who} {knob} {chosen:g} is used, but the file says {said.value:g} {KNOBS[knob].unit} ({said.where})"
-            notices.append(Notice("metadata_disagrees", text))
+    if said is not None and differs(knob, chosen, said.value) and not said.caveat:
+        who = "the protocol's" if source == "sop" else "the given"
+        text = f"{who} {knob} {chosen:g} is used, but the file says {said.value:g} {KNOBS[knob].unit} ({said.where})"
+        notices.append(Notice("metadata_disagrees", text))
     return Used(chosen, source)
+
+
+def _compare_viscosity(says: FileSays, settings: Settings, celsius: float, notices: list[Notice]) -> None:
+    """Tell where the viscosity that the file states, an operator's entry, is not the one used; it is never taken by itself."""
+    said = says.values.get("viscosity_mpas")
+    if said is None:
+        return
+    if settings.medium.viscosity_mpas is not None:
+        _decide("viscosity_mpas", says, settings, notices)
+        return
+    used = viscosity_mpas(settings.medium.medium, celsius)
+    if differs("viscosity_mpas", used, said.value):
+        ours = f"the viscosity of {settings.medium.medium} at {celsius:g} C, {used:.4g} mPa s"
+        text = f"{ours}, is used, but the file says {said.value:g} mPa s ({said.where}); --viscosity-mpas or --medium settles it"
+        notices.append(Notice("metadata_disagrees", text))
 
 
 def _missing(knobs: list[str], says: FileSays, path: str) -> str:
