@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
+from scipy.stats import norm, poisson
 
 from nta.settings import Settings, Used
 from nta.spots import Spots
@@ -101,6 +103,94 @@ def add_gaussians(image: np.ndarray, x_px: np.ndarray, y_px: np.ndarray, sigma_p
     return drawn
 
 
+def splitmix64(counter: int) -> int:
+    """Return the number that SplitMix64 makes of its state (Steele, Lea & Flood 2014)."""
+    z = counter % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+class Bits:
+    """SplitMix64 from a key on: numbers in turn."""
+
+    def __init__(self, key: int) -> None:
+        self.counter = key
+
+    def bits(self) -> int:
+        self.counter = (self.counter + 0x9E3779B97F4A7C15) % 2**64
+        return splitmix64(self.counter)
+
+    def uniform(self) -> float:
+        return ((self.bits() >> 12) + 0.5) / 2**52
+
+
+def count_electrons(light: np.ndarray, electrons_per_grey: float, key: int, table_end: float) -> np.ndarray:
+    """Return what `nta.kernels.camera.count_electrons` draws: quantiles of Poisson distributions, or Hormann's PTRS."""
+    random, counts = Bits(key), np.empty(light.shape)
+    for r, row in enumerate(light * electrons_per_grey):
+        first, second = ([random.uniform() for _ in row] for _ in range(2))
+        for c, mean in enumerate(row):
+            if mean >= table_end:
+                counts[r, c] = _hormann(mean, random)
+                continue
+            coarse, fine = math.floor(mean / 16) * 16.0, math.floor(mean % 16 * 16) / 16
+            parts = [(fine, first[c]), (coarse, random.uniform() if coarse else 0.5), (mean - coarse - fine, second[c])]
+            counts[r, c] = sum(poisson.ppf(u, m) if m > 0 else 0 for m, u in parts)
+    return counts
+
+
+def _hormann(mean: float, random: Bits) -> float:
+    """Return a Poisson number by transformed rejection with squeeze (Hormann 1993, PTRS, steps 1 to 3.1)."""
+    b = 0.931 + 2.53 * math.sqrt(mean)
+    a = -0.059 + 0.02483 * b
+    alpha, v_r = 1.1239 + 1.1328 / (b - 3.4), 0.9277 - 3.6224 / (b - 2)
+    while True:
+        u = random.uniform() - 0.5
+        v = random.uniform()
+        us = 0.5 - abs(u)
+        k = math.floor((2 * a / us + b) * u + mean + 0.43)
+        if us >= 0.07 and v <= v_r:
+            return k
+        if k >= 0 and not (us < 0.013 and v > us) and math.log(v * alpha / (a / us**2 + b)) <= poisson.logpmf(k, mean):
+            return k
+
+
+def read_out(electrons: np.ndarray, electrons_per_grey: float, noise: float, offset: np.ndarray, ceiling: float, key: int) -> np.ndarray:
+    """Return what `nta.kernels.camera.read_out` writes, with a ziggurat of 128 strips of its own."""
+    end, area = 3.442619855899, 9.91256303526217e-3
+    f = norm.pdf
+    scale = f(0)
+    strips = [area * scale / f(end), end]
+    while len(strips) < 128:
+        height = f(strips[-1]) / scale + area / strips[-1]
+        strips.append(math.sqrt(-2 * math.log(height)))
+    strips.append(0.0)
+    random, grey = Bits(key), np.empty(electrons.shape)
+    for at in np.ndindex(electrons.shape):
+        x = None
+        while x is None:
+            z = random.bits()
+            i, signed = z % 128, z - 2**64 if z >= 2**63 else z
+            x = (math.floor(signed / 2**11) + 0.5) / 2**52 * strips[i]
+            if abs(x) < strips[i + 1]:
+                break
+            if i == 0:
+                x = math.copysign(_normal_tail(end, random), x)
+                break
+            between = f(strips[i]) + random.uniform() * (f(strips[i + 1]) - f(strips[i]))
+            x = x if between < f(x) else None
+        grey[at] = min(max(math.floor(electrons[at] / electrons_per_grey + noise * x + offset[at] + 0.5), 0), ceiling)
+    return grey
+
+
+def _normal_tail(end: float, random: Bits) -> float:
+    while True:
+        x = -math.log(random.uniform()) / end
+        if -2 * math.log(random.uniform()) > x * x:
+            return end + x
+
+
 def brownian_um(
     rng: np.random.Generator, n_tracks: int, n_frames: int, d_um2_s: float | np.ndarray, dt_s: float, exposure_s: float, sigma_um: float
 ) -> np.ndarray:
@@ -117,6 +207,34 @@ def brownian_um(
         seen[:, f] = at + 0.5 * moved + np.sqrt(2 * d * exposure_s / 12) * v
         at = at + moved + np.sqrt(2 * d * (dt_s - exposure_s)) * rng.normal(size=(n_tracks, 2))
     return seen + sigma_um * rng.normal(size=seen.shape)
+
+
+def stay_probability(side_um: float, d_um2_s: float, dt_s: float, flow_um_s: float, n_frames: int, cells: int = 600) -> np.ndarray:
+    """Return the chance that a particle, anywhere in an interval, is in it in 1, 2 ... `n_frames` successive frames.
+
+    Frames are moments; between them it may be outside. The density on cells is carried from frame to frame by the Gaussian kernel,
+    integrated over each cell.
+    """
+    edge = np.linspace(0, side_um, cells + 1)
+    centre, sd = (edge[1:] + edge[:-1]) / 2, math.sqrt(2 * d_um2_s * dt_s)
+    kernel = np.diff(ndtr((edge[None] - centre[:, None] - flow_um_s * dt_s) / sd), axis=1)
+    density = np.full(cells, 1 / cells)
+    stay = [1.0]
+    for _ in range(n_frames - 1):
+        density = density @ kernel
+        stay.append(float(density.sum()))
+    return np.array(stay)
+
+
+def runs_in_view(stay: np.ndarray) -> np.ndarray:
+    """Return the expected number of runs of 1, 2 ... n frames in view, in a film of n frames, per particle in view.
+
+    `stay` is the chance to stay 1, 2 ... n frames of who is there. Runs begun and ended inside the film, cut at one end, and at both.
+    """
+    n = len(stay)
+    s = np.append(stay, [0.0, 0.0])
+    expected = np.array([(n - k - 1) * (s[k - 1] - 2 * s[k] + s[k + 1]) + 2 * (s[k - 1] - s[k]) for k in range(1, n)])
+    return np.append(expected, stay[-1])
 
 
 def calibration(

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.fft import dst
 
+from nta.camera import TABLE_END, normal_strips, poisson_tables
 from nta.diffusion import _coefficient_intervals, size_grid_nm
+from nta.kernels.camera import bits, count_electrons, read_out, uniform
 from nta.kernels.likelihood import track_loglik
 from nta.kernels.render import add_gaussians
 
@@ -289,3 +292,97 @@ def test_renderer_equals_its_twin_within_and_beyond_the_border(seed: int, n: int
 def test_a_spot_far_outside_changes_nothing() -> None:
     image = draw(np.ones((8, 8)), (-100.0, 3.0, 2.0, 50.0), (3.0, 1e6, 2.0, 50.0))
     assert np.array_equal(image, np.ones((8, 8)))
+
+
+# --- camera ---
+
+
+def electrons_of(light: np.ndarray, electrons_per_grey: float = 1.0, key: int = 1) -> np.ndarray:
+    out = np.empty(light.shape)
+    count_electrons(light, electrons_per_grey, np.uint64(key), *poisson_tables(), out)
+    return out
+
+
+def grey_of(
+    electrons: np.ndarray, noise: float, key: int = 1, *, gain: float = 1.0, offset: float = 0.0, ceiling: float = 65535
+) -> np.ndarray:
+    out = np.empty(electrons.shape, np.uint16)
+    read_out(electrons, gain, noise, np.full(electrons.shape, offset), ceiling, np.uint64(key), normal_strips(), out)
+    return out
+
+
+def test_random_bits_are_those_published_for_splitmix64() -> None:
+    # the sequence from the seed 1234567 that implementations are checked by
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    step = 0x9E3779B97F4A7C15
+    counters = [(1234567 + (i + 1) * step) % 2**64 for i in range(5)]
+    assert [int(bits(np.uint64(c))) for c in counters] == expected
+    assert [naive.splitmix64(c) for c in counters] == expected
+
+
+def test_uniform_numbers_are_never_0_or_1() -> None:
+    counters = np.random.default_rng(0).integers(0, 2**64, 20000, dtype=np.uint64)
+    drawn = np.array([uniform(c) for c in counters])
+    assert drawn.min() > 0
+    assert drawn.max() < 1
+    assert stats.kstest(drawn, "uniform").pvalue > 1e-3
+    assert uniform(np.uint64(0)) == 0.5**53  # all bits 0
+
+
+@given(st.integers(0, 2**64 - 1), st.sampled_from([0.05, 0.5, 6.0, 90.0]), st.integers(0, 2**32 - 1))
+@settings(max_examples=25)
+def test_electron_counter_equals_its_twin(key: int, gain: float, seed: int) -> None:
+    light = np.random.default_rng(seed).choice([0.0, 0.3, 2.0, 12.0, 31.999, 32.0, 200.0, 3000.0], (3, 5))
+    assert np.array_equal(electrons_of(light, gain, key), naive.count_electrons(light, gain, key, TABLE_END))
+
+
+@given(st.integers(0, 2**64 - 1), st.floats(0.3, 20), st.floats(0.2, 8), st.floats(0, 50))
+@settings(max_examples=25)
+def test_read_out_equals_its_twin(key: int, noise: float, gain: float, offset: float) -> None:
+    electrons = np.random.default_rng(0).integers(0, 400, (20, 30)).astype(float)
+    twin = naive.read_out(electrons, gain, noise, np.full(electrons.shape, offset), 255, key)
+    ours = grey_of(electrons, noise, key, gain=gain, offset=offset, ceiling=255)
+    assert np.count_nonzero(ours != twin) <= 1  # a half that one rounds up and the other down
+    assert np.abs(ours - twin).max() <= 1
+
+
+@pytest.mark.parametrize("mean", [0.03, 0.7, 6.49, 15.99, 16.0, 72.3, 1023.9, 1024.1, 40000.0])
+def test_electrons_are_poisson(mean: float) -> None:
+    n = 400_000
+    counts = electrons_of(np.full((400, 1000), mean), key=12).astype(int)
+    seen = np.bincount(counts.ravel())
+    expected = stats.poisson.pmf(np.arange(len(seen)), mean) * n
+    common = expected > 15
+    chi2 = np.sum((seen[common] - expected[common]) ** 2 / expected[common])
+    assert stats.chi2.cdf(chi2, common.sum() - 1) == pytest.approx(0.5, abs=0.4995)
+    assert counts.mean() == pytest.approx(mean, abs=4 * math.sqrt(mean / n))
+    assert counts.var() == pytest.approx(mean, abs=4 * math.sqrt((2 * mean**2 + mean) / n))
+
+
+def test_no_light_makes_no_electrons() -> None:
+    assert electrons_of(np.zeros((40, 50))).max() == 0
+
+
+def test_neighbours_are_independent() -> None:
+    counts = electrons_of(np.full((300, 1000), 40.0)) - 40.0
+    noise = grey_of(np.full((300, 1000), 300.0), 20.0) - 300.0
+    for field in (counts, noise):
+        assert abs(np.mean(field[:, 1:] * field[:, :-1])) < 4 * field.var() / math.sqrt(field.size)
+        assert abs(np.mean(field[1:] * field[:-1])) < 4 * field.var() / math.sqrt(field.size)
+    assert abs(np.mean(counts * noise)) < 4 * counts.std() * noise.std() / math.sqrt(counts.size)
+
+
+def test_read_noise_is_normal_to_its_tails() -> None:
+    z = (grey_of(np.full((1000, 1000), 30000.0), 1000.0, key=3).astype(float) - 30000) / 1000
+    edges = np.linspace(-3.9995, 4.0005, 161)  # between grey levels
+    seen, expected = np.histogram(z, edges)[0], np.diff(stats.norm.cdf(edges)) * z.size
+    assert stats.chi2.cdf(np.sum((seen - expected) ** 2 / expected), 160) == pytest.approx(0.5, abs=0.4995)
+    for beyond in (3.4426, 4.2):  # the ziggurat's tail begins at the first
+        expected = 2 * stats.norm.sf(beyond) * z.size
+        assert np.count_nonzero(np.abs(z) > beyond) == pytest.approx(expected, abs=4 * math.sqrt(expected))
+
+
+def test_grey_levels_are_rounded_and_cut() -> None:
+    electrons = np.array([[0.0, 3.0, 5.0, 900.0]])
+    assert grey_of(electrons, 0.0, gain=2.0, ceiling=255).tolist() == [[0, 2, 3, 255]]  # halves go up
+    assert grey_of(electrons, 0.0, offset=-4.0, ceiling=100).tolist() == [[0, 0, 1, 100]]
