@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
 import click
@@ -55,9 +55,11 @@ def option(*names: str, section: str, **attributes: Any) -> Callable[[Command], 
     return click.option(*names, cls=SectionedOption, section=section, **attributes)
 
 
-def knob_options(command: Command) -> Command:
-    """Add an option for every knob of the registry."""
+def knob_options(command: Command, sections: Container[str] = tuple(HEADINGS)) -> Command:
+    """Add an option for every knob of the registry, or of the `sections` given."""
     for knob in reversed(KNOBS.values()):
+        if knob.section not in sections:
+            continue
         section = HEADINGS.get(knob.section, knob.section.capitalize())
         names = f"{knob.option}/--no-{knob.option[2:]}" if knob.kind is bool else knob.option
         kind = {"default": None} if knob.kind is bool else {"type": KnobType(knob)}
