@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format docs clean
+.PHONY: help demo test lint format docs validate clean
 
 help:
 	@echo "make demo    set up, and analyse the sample video"
@@ -11,6 +11,7 @@ help:
 	@echo "make lint    check style, types and the import wall"
 	@echo "make format  put the code into its style"
 	@echo "make docs    write docs/cli.md again from the commands' help"
+	@echo "make validate  simulate and analyse the standard recipes (half an hour or more)"
 	@echo "make clean   remove the environment and what the tools left"
 
 demo: $(VENV)/.installed
@@ -36,6 +37,9 @@ format: $(VENV)/.installed-test
 docs: $(VENV)/.installed-test
 	$(BIN)/python docs/make_cli_reference.py
 
+validate: $(VENV)/.installed
+	$(BIN)/nta validate --suite --output nta_scorecard
+
 # the package is installed in place: changes in src/ need no new installation
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
@@ -51,4 +55,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis nta_results
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis nta_results nta_scorecard

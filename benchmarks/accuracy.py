@@ -1,8 +1,8 @@
 """How far from the truth: simulated videos of known samples, analysed with default settings.
 
 ``python benchmarks/accuracy.py [CASE ...] [--seeds 0-4] [--keep FOLDER]`` prints a Markdown table: per video the error of D50 against the
-particles present, the peaks, and how many class intervals hold the sample's fraction; then the pooled coverage. Videos are 100 MB each;
-``--keep`` leaves them in a folder to be used again.
+particles present, the peaks, and how many class intervals hold the sample's fraction; then the pooled coverage. Cases are the
+standard recipes of ``nta validate``, or recipes in files. Videos are 100 MB each; ``--keep`` leaves them in a folder to be used again.
 """
 
 from __future__ import annotations
@@ -16,16 +16,8 @@ from typing import Any
 
 import nta
 from nta import simulate
+from nta.validate import find_recipe, suite
 
-BRIGHT = {"peak_at_100nm_grey": 120.0, "brightness_exponent": 3.0}
-CASES: dict[str, dict[str, Any]] = {
-    "bright_100": {**BRIGHT, "populations": [{"diameter_nm": 100}]},
-    "bright_60": {**BRIGHT, "populations": [{"diameter_nm": 60}]},
-    "bright_80_200": {**BRIGHT, "populations": [{"diameter_nm": 80, "fraction": 0.7}, {"diameter_nm": 200, "fraction": 0.3}]},
-    "bright_ev": {**BRIGHT, "populations": [{"diameter_nm": 95, "gsd": 1.45}]},
-    "standard_100": {"populations": [{"diameter_nm": 100}]},
-    "hard_100": {"populations": [{"diameter_nm": 100}], "peak_at_100nm_grey": 20.0, "in_view": 150.0, "drift_um_s": [4.8, 3.6]},
-}
 DEFAULT = ("bright_100", "bright_60", "bright_80_200", "bright_ev")
 CLASS_KEYS = ("fraction_below_30", "fraction_30_100", "fraction_100_1000", "fraction_above_1000")
 
@@ -47,7 +39,7 @@ def measure(video: Path, truth: dict[str, Any]) -> tuple[str, int, int]:
 def main() -> None:
     """Simulate what is missing, analyse, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=DEFAULT, metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("cases", nargs="*", default=DEFAULT, metavar="CASE", help=", ".join(suite()))
     parser.add_argument("--seeds", default="0-4")
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
@@ -59,9 +51,10 @@ def main() -> None:
         folder = options.keep or Path(scratch)
         for case in options.cases:
             for seed in range(first, last + 1):
-                video = folder / f"{case}_{seed}.tif"
+                recipe = find_recipe(case)
+                video = folder / f"{recipe.name}_{seed}.tif"
                 if not video.exists():
-                    simulate.write_video(simulate.make_recipe(name=case, **CASES[case]), seed, video)
+                    simulate.write_video(recipe, seed, video)
                 row, good, n = measure(video, json.loads(video.with_name(f"{video.stem}_truth.json").read_text()))
                 held, total = held + good, total + n
                 print(row, flush=True)

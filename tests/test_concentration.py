@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import naive
 import numpy as np
 import pytest
@@ -40,10 +42,31 @@ def test_without_a_depth_there_is_none_and_the_option_is_named() -> None:
     assert "--depth-um" in found.why_not
 
 
-def test_nobody_in_view_is_zero_per_ml() -> None:
-    none = distribution_of(Interval(0.0, 0.0, 0.0, 0.0, 0.0))
+def test_where_nothing_was_sized_there_is_none_and_not_zero() -> None:
+    grid = size_grid_nm()
+    nothing = np.zeros(len(grid))
+    none = Distribution(grid, nothing, nothing, np.empty((0, len(grid))), np.empty(0), 0.0, np.empty(0), Interval(0.0, 0.0, 0.0, 0.0, 0.0))
     found = find_concentration(none, SPOTS, naive.calibration(), Settings().with_options(depth_um=8.0))
-    assert found.per_ml == Interval(0.0, 0.0, 0.0, 0.0, 0.0)
+    assert found.per_ml is None
+    assert found.why_not == "no particle was sized"
+
+
+def test_without_an_uncertain_pixel_only_the_luck_of_the_draw_is_left() -> None:
+    exact = naive.calibration(pixel_size_um=0.2)
+    exact = replace(exact, pixel_size_um=replace(exact.pixel_size_um, sd=None))
+    found = find_concentration(distribution_of(NUMBER), SPOTS, exact, Settings().with_options(depth_um=10.0))
+    assert found.per_ml is not None
+    assert (found.per_ml.low, found.per_ml.high) == pytest.approx((found.per_ml.low_stat, found.per_ml.high_stat))
+
+
+def test_an_interval_never_reaches_below_zero() -> None:
+    # 100 % below, and the pixel on top
+    found = find_concentration(
+        distribution_of(Interval(1.0, 0.0, 5.0, 0.0, 5.0)), SPOTS, naive.calibration(), Settings().with_options(depth_um=8.0)
+    )
+    assert found.per_ml is not None
+    assert found.per_ml.low == 0.0
+    assert found.per_ml.high > 5 * found.per_ml.value
 
 
 @pytest.mark.parametrize(("depth", "dilution", "factor"), [(20.0, 1.0, 0.5), (10.0, 7.0, 7.0), (5.0, 1.0, 2.0)])

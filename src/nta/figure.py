@@ -28,7 +28,7 @@ _LEFT_MM, _RIGHT_MM, _BOTTOM_MM = 12.5, 4.0, 10.0
 _STRIP_MM, _ROW_MM = 3.6, 3.7
 _LINE, _RAW, _INK, _QUIET = "#0072B2", "#b5b5b5", "#222222", "#595959"  # blue of Okabe and Ito, greys
 _CLASS_TINTS = ("#dcdcdc", "#f6dfae", "#bfe3d6", "#e8cbdf", "#cfd8f0")  # told apart by lightness too, and each is named
-_DPI = 300
+DPI = 300
 
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib: the same figure on every machine
@@ -68,11 +68,11 @@ def draw(result: Result) -> Figure:
     matplotlib.figure.Figure
         88 mm wide, on its own canvas: pyplot and its state are not touched.
     """
-    with _style():
+    with style():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(_WIDTH_MM * _MM, _HEIGHT_MM * _MM), dpi=_DPI)
+        figure = Figure(figsize=(_WIDTH_MM * _MM, _HEIGHT_MM * _MM), dpi=DPI)
         FigureCanvasAgg(figure)
         _title(figure, result)
         if result.distribution.empty:
@@ -103,16 +103,17 @@ def save_as(figure: Figure, path: str | Path) -> None:
 def _encode(figure: Figure, kind: str) -> bytes:
     undated: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
     buffer = io.BytesIO()
-    with _style():
-        figure.savefig(buffer, format=kind, dpi=_DPI, metadata=undated.get(kind))
+    with style():
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=undated.get(kind))
     return buffer.getvalue()
 
 
 @contextmanager
-def _style() -> Iterator[None]:
-    from matplotlib import style
+def style() -> Iterator[None]:
+    """Give the block the style of all our figures, whatever the user's own is."""
+    from matplotlib import style as styles
 
-    with style.context(["default", _STYLE]), warnings.catch_warnings():
+    with styles.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a video's name may be in any script
         yield
 
@@ -402,4 +403,4 @@ def _width_mm(figure: Figure, text: str, points: float, weight: str = "normal") 
     from matplotlib.text import Text
 
     probe = Text(0, 0, text, fontsize=points, fontweight=weight, parse_math=False, figure=figure)
-    return float(probe.get_window_extent(figure.canvas.get_renderer()).width) / _DPI / _MM  # type: ignore[attr-defined]
+    return float(probe.get_window_extent(figure.canvas.get_renderer()).width) / DPI / _MM  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,19 @@ OUR_FILES = (
     "report.html",
 )
 """Every file a result may hold. Anything else found in a result's folder is its owner's, and is carried over when it is replaced."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What makes a folder one of ours: `record`, the JSON file with `schema` and `input`; all `files`; the options that name another."""
+
+    schema: str
+    record: str
+    files: tuple[str, ...]
+    elsewhere: str
+
+
+RESULT = Kind(SCHEMA, "summary.json", OUR_FILES, "-o or --name")
 
 _PROTOCOL = "# The protocol: what was chosen; all else was auto or default. For another video: nta analyze --sop settings.toml VIDEO\n"
 _SUMMARY_HEAD = ("video", "frames", "tracks", "tracks_sized")
@@ -163,7 +177,7 @@ def check_summary_table(path: Path) -> None:
 # --- folders ---
 
 
-def check_folder(folder: str | Path, sha256: str, *, overwrite: bool = False) -> None:
+def check_folder(folder: str | Path, sha256: str, *, overwrite: bool = False, kind: Kind = RESULT) -> None:
     """Refuse a folder that may not be replaced; repair first what a killed run left of it.
 
     Parameters
@@ -171,6 +185,7 @@ def check_folder(folder: str | Path, sha256: str, *, overwrite: bool = False) ->
     folder : where a result is to go
     sha256 : of the input; a result of the same input is replaced
     overwrite : replace the result of another input too
+    kind : of folder
 
     Raises
     ------
@@ -182,35 +197,35 @@ def check_folder(folder: str | Path, sha256: str, *, overwrite: bool = False) ->
     folder = Path(folder)
     with _disk_errors(folder):
         _clean_up(folder.resolve())
-        _refuse(folder, sha256, overwrite)
+        _refuse(folder, sha256, overwrite, kind)
 
 
-def _refuse(folder: Path, sha256: str, overwrite: bool) -> None:
+def _refuse(folder: Path, sha256: str, overwrite: bool, kind: Kind) -> None:
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; give another -o or --name")
+        raise UsageError(f"{folder} is not a folder; give another {kind.elsewhere}")
     if next(folder.iterdir(), None) is None:
         return
-    before = _read_input(folder)
+    before = _read_input(folder, kind)
     if before is None:
-        raise UsageError(f"{folder} was not written by nta and is left alone; give another -o or --name")
+        raise UsageError(f"{folder} was not written by nta and is left alone; give another {kind.elsewhere}")
     if before.get("sha256") != sha256 and not overwrite:
-        raise UsageError(f"{folder} holds the result of {before.get('path')}; give another -o or --name (or --overwrite)")
+        raise UsageError(f"{folder} holds the result of {before.get('path')}; give another {kind.elsewhere} (or --overwrite)")
 
 
-def _read_input(folder: Path) -> dict[str, Any] | None:
-    """Return `input` of the result in `folder`, ``None`` when it holds no result of ours."""
+def _read_input(folder: Path, kind: Kind) -> dict[str, Any] | None:
+    """Return `input` of the result in `folder`, ``None`` when it holds none of ours."""
     try:
-        known = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        known = json.loads((folder / kind.record).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(known, dict) and str(known.get("schema", "")).split("/")[0] == SCHEMA.split("/")[0]
+    ours = isinstance(known, dict) and str(known.get("schema", "")).split("/")[0] == kind.schema.split("/")[0]
     return known["input"] if ours and isinstance(known.get("input"), dict) else None
 
 
 @contextlib.contextmanager
-def staged_folder(folder: str | Path, sha256: str, *, overwrite: bool = False) -> Iterator[Path]:
+def staged_folder(folder: str | Path, sha256: str, *, overwrite: bool = False, kind: Kind = RESULT) -> Iterator[Path]:
     """Give an empty folder to write a result into; when the block ends it takes the place of `folder` in one step.
 
     If the block raises, `folder` is as it was. Files in the old folder that are not of a result are carried over.
@@ -222,15 +237,15 @@ def staged_folder(folder: str | Path, sha256: str, *, overwrite: bool = False) -
     NtaError
         When the place cannot be written to.
     """
-    check_folder(folder, sha256, overwrite=overwrite)
+    check_folder(folder, sha256, overwrite=overwrite, kind=kind)
     place = Path(folder).resolve()
     with _disk_errors(folder):
         place.parent.mkdir(parents=True, exist_ok=True)
         stage, lock = _make_stage(place, Path.mkdir)
         try:
             yield stage
-            _refuse(Path(folder), sha256, overwrite)  # the analysis took time; somebody may have come first
-            _carry_over(place, stage)
+            _refuse(Path(folder), sha256, overwrite, kind)  # the analysis took time; somebody may have come first
+            _carry_over(place, stage, kind)
             for path in [*stage.rglob("*"), stage]:
                 _fsync(path)
             _swap(stage, place)
@@ -240,9 +255,9 @@ def staged_folder(folder: str | Path, sha256: str, *, overwrite: bool = False) -
             _unlock(lock)
 
 
-def _carry_over(old: Path, new: Path) -> None:
+def _carry_over(old: Path, new: Path, kind: Kind) -> None:
     for path in old.iterdir() if old.is_dir() else ():
-        if path.name in OUR_FILES:
+        if path.name in kind.files:
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, new / path.name, symlinks=True)

@@ -8,7 +8,9 @@ from nta import __version__
 from nta.cli.analyze import analyze
 from nta.cli.completion import completion
 from nta.cli.exits import Guarded, run
+from nta.cli.inspect import inspect
 from nta.cli.simulate import simulate
+from nta.cli.validate import validate
 
 __all__ = ["cli", "main"]
 
@@ -24,7 +26,9 @@ def cli() -> None:
 
 
 cli.add_command(analyze)
+cli.add_command(inspect)
 cli.add_command(simulate)
+cli.add_command(validate)
 cli.add_command(completion)
 
 
