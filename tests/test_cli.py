@@ -26,7 +26,7 @@ from nta.cli import cli
 from nta.cli.exits import BUG, DATA, INTERRUPTED, SOME_FAILED, TERMINATED, USAGE
 from nta.cli.options import KnobType, describe, protocol
 from nta.cli.pages import Page, SectionedOption
-from nta.cli.simulate import video_base
+from nta.cli.simulate import video_path
 from nta.errors import Notice, UsageError, VideoError
 from nta.settings import KNOBS, Settings
 
@@ -463,7 +463,7 @@ def test_metavars():
     assert shown == {
         "fps": "N",
         "seed": "N",
-        "medium": "water",
+        "medium": "NAME[:AMOUNT]",
         "channel": "auto|r|g|b",
         "frames": "FIRST:STOP",
         "roi": "X,Y,W,H",
@@ -514,15 +514,14 @@ def test_simulate_where_nothing_can_be_written(in_tmp_path):
     Path("file").write_text("")
     run = nta("simulate", "film.toml", "-o", "file/x.tif")
     assert run.exit_code == DATA
-    assert re.fullmatch(r"nta: error: file.x: cannot be written \(.+\); give another -o\n", run.stderr)
+    assert re.fullmatch(r"nta: error: file.x.tif: cannot be written \(.+\); give another -o\n", run.stderr)
 
 
 def test_simulate_output(tmp_path):
-    assert video_base(None, "film") == Path("film")
-    assert video_base("x.tif", "film") == video_base("x.TIFF", "film") == video_base("x", "film") == Path("x")
-    assert video_base("x_0.5", "film") == Path("x_0.5")
-    assert video_base(str(tmp_path), "film") == tmp_path / "film"
-    assert video_base("new/", "film") == Path("new/film")
+    assert video_path(None, "film") == Path("film")
+    assert video_path("x.avi", "film") == Path("x.avi")
+    assert video_path(str(tmp_path), "film") == tmp_path / "film"
+    assert video_path("new/", "film") == Path("new/film")
 
 
 # --- as a process ---

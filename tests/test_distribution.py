@@ -321,7 +321,16 @@ def test_exposure_not_known_costs_what_its_estimate_leaves() -> None:
     guessed = Diffusion(**{**vars(diffusion), "chosen": {"exposure_ms": Used(15.0, "measured", 3.0)}})
     known = module._scale_sd(naive.calibration(), diffusion, Settings())
     unknown = module._scale_sd(naive.calibration(exposure_ms=None), guessed, Settings())
-    assert unknown**2 - known**2 == pytest.approx((0.003 * 25 / 3) ** 2 - (0.0003 * 25 / 3) ** 2, rel=0.3)
+    # d goes as 1 - te / (3 dt), 0.125 of a frame here
+    slope = 25 / 3 / (1 - 0.125)
+    assert unknown**2 - known**2 == pytest.approx((0.003 * slope) ** 2 - (0.0003 * slope) ** 2)
+
+
+def test_correlated_frames_leave_their_doubt_in_the_interval() -> None:
+    _, diffusion, _ = problem(np.zeros(1))
+    doubtful = Diffusion(**{**vars(diffusion), "chosen": {"correlation_doubt": Used(0.02, "measured")}})
+    sure, unsure = (module._scale_sd(naive.calibration(), d, Settings()) for d in (diffusion, doubtful))
+    assert unsure**2 - sure**2 == pytest.approx(0.02**2)
 
 
 def test_a_range_without_particles_can_be_empty_and_one_with_them_cannot(found: Found) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from nta import physics
 from nta.drift import Drift
 from nta.errors import Notice
 from nta.settings import Used
-from nta.steps import Steps, gather_steps, shortest_stride
+from nta.steps import MOST_EXPOSED, Steps, gather_steps, shortest_stride
 from nta.tracks import Tracks
 from nta.video import Calibration
 
@@ -63,12 +63,15 @@ class Diffusion:
 SMALLEST_NM, LARGEST_NM, GRID_POINTS = 15.0, 3500.0, 160
 DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
 FIT_TRACKS, FIT_GROUPS, FIT_GRID = 600, 6, 40
-# ln of the localisation floor in px, ln of the factor on a spot's own error, logit of the share of wrong links, logit of the exposure as a
-# share of the frame where it is unknown. Simulated spots of any brightness err by 1.5 to 1.6 times their own error, which comes from the
-# brightest of the noisy pixels; in correlated frames that does not hold
-PRIOR_MEAN = np.array([np.log(0.05), np.log(1.55), -5.0, 0.0])
-PRIOR_SD = np.array([0.5, 0.05, 1.0, 1.8])
-CORRELATED_PRIOR_SD = np.array([1.0, 0.15, 1.0, 1.8])
+# ln of the localisation floor in px, ln of the factor on a spot's own error, logit of the share of wrong links. Simulated spots of any
+# brightness err by 1.5 to 1.6 times their own error, which comes from the brightest of the noisy pixels; in correlated frames, where noise
+# is smoothed with the motion, next to nothing is known
+PRIOR = (np.array([np.log(0.05), np.log(1.55), -5.0]), np.array([0.5, 0.05, 1.0]))
+CORRELATED_PRIOR = (np.array([np.log(0.05), np.log(0.5), -5.0]), np.array([1.0, 1.5, 1.0]))
+EXPOSURES = 13  # tried from none to a whole frame
+EXPOSURE_MODEL_SD = (
+    0.06  # frames; false links and missed smears bend the product of neighbouring steps by 1 % of the diffusive part, a sixth
+)
 
 
 @dataclass(frozen=True)
@@ -132,16 +135,16 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
             steps.owner, none, none, none, np.empty(0, np.int64), grid, np.empty((0, len(grid)), np.float32), none, none, constant
         )
     exposure = calibration.exposure_s
-    stride, left = shortest_stride(steps, exposure.value * calibration.fps.value if exposure is not None else 1.0)
+    apart = shortest_stride(steps, exposure.value * calibration.fps.value if exposure is not None else 1.0)
+    stride = apart.frames
     strided = steps.strided(stride)
     model, chosen, notices = _fit_model(strided, stride, tracks, calibration, coefficients)
     if stride > 1:
         text = "successive frames are correlated, as compression or duplicated frames make them"
         notices += (Notice("correlated_frames", f"{text}; sizes are read at a stride of {stride} frames"),)
-    if left:
-        notices += (
-            Notice("correlated_steps", f"steps stay correlated up to {stride} frames; sizes may be off by {100 * abs(left):.0f} %"),
-        )
+    if not apart.settled:
+        text = f"steps stay correlated up to {stride} frames; sizes may be off by {100 * apart.doubt:.0f} %"
+        notices += (Notice("correlated_steps", text),)
     share = 1.0 / stride  # the sub-tracks of one track overlap in time: together they tell no more than one of them does
     everything = np.column_stack([model.loglik(strided, np.append(coefficients, 0.0)), model.loglik_noise(strided)])
     owners, row = np.unique(strided.owner, return_inverse=True)
@@ -155,7 +158,7 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     np.add.at(steps_of, row, np.diff(strided.start) - 1)
     return Diffusion(
         owners, d, low, high, steps_of, grid, loglik.astype(np.float32), total[:, -2], total[:, -1], constant,
-        chosen={**chosen, "stride_frames": Used(stride, "measured")},
+        chosen={**chosen, "stride_frames": Used(stride, "measured"), "correlation_doubt": Used(round(apart.doubt, 4), "measured")},
         notices=notices,
     )  # fmt: skip
 
@@ -163,49 +166,36 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
 def _fit_model(
     steps: Steps, stride: int, tracks: Tracks, calibration: Calibration, coefficients: np.ndarray
 ) -> tuple[_Model, dict[str, Used], tuple[Notice, ...]]:
-    """Fit localisation floor, factor and, where it is not known, exposure to a sample of the tracks."""
-    from scipy.optimize import minimize
-
+    """Fit localisation floor and factor and the share of wrong links to a sample of the tracks; where it is not known, the exposure too."""
     pixel_um, dt_s = calibration.pixel_size_um.value, stride / calibration.fps.value
     known = calibration.exposure_s
-    gate_px = tracks.chosen["search_range_px"].value
-    base = _Model(
+    fitted = known is None or stride > 1
+    longest_s, prior = (dt_s, PRIOR) if stride == 1 else (dt_s * MOST_EXPOSED, CORRELATED_PRIOR)
+    model = _Model(
         dt_s=dt_s,
         # a stride is as many steps, each within the gate
-        gate_um=gate_px * pixel_um * np.sqrt(stride),
-        wrong_share=0.0,
-        floor_um=0.0,
-        factor=1.0,
-        exposure_s=known.value if known is not None else 0.5 * dt_s,
+        gate_um=tracks.chosen["search_range_px"].value * pixel_um * np.sqrt(stride),
+        floor_um=pixel_um * np.exp(prior[0][0]),
+        factor=np.exp(prior[0][1]),
+        wrong_share=_logistic(prior[0][2]),
+        exposure_s=0.0 if known is None else known.value,
     )
-    sample = steps.some(_loneliest(tracks, steps.owner))
-    group = _brightness_groups(sample)
     coarse = np.append(np.geomspace(coefficients[0], coefficients[-1], FIT_GRID), 0.0)
-    fitted = known is None or stride > 1
-
-    free = 4 if fitted else 3
-    prior_mean, prior_sd = PRIOR_MEAN[:free], (PRIOR_SD if stride == 1 else CORRELATED_PRIOR_SD)[:free]
-
-    def model_at(p: np.ndarray) -> _Model:
-        exposure = dt_s * _logistic(p[3]) if fitted else base.exposure_s
-        return replace(base, floor_um=pixel_um * np.exp(p[0]), factor=np.exp(p[1]), wrong_share=_logistic(p[2]), exposure_s=exposure)
-
-    def cost(p: np.ndarray) -> float:
-        model = model_at(p)
-        loglik = np.column_stack([model.loglik(sample, coarse), model.loglik_noise(sample)]) / stride
-        return float(np.sum(0.5 * ((p - prior_mean) / prior_sd) ** 2)) - _profiled(loglik, group)
-
-    simplex = prior_mean + np.vstack([np.zeros(free), np.diag(prior_sd)])
-    fit = minimize(
-        cost, prior_mean, method="Nelder-Mead", options={"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.05, "maxfev": 160}
-    )
+    everyone = _spread(len(steps.owner))
+    # what compression does is not the same for all particles; at a stride its effect on all together is sought
+    lonely, telling = (_loneliest(tracks, steps.owner), _brightest(steps)) if stride == 1 else (everyone, everyone)
+    for_noise, for_exposure, for_links = (_Sample.of(steps.some(rows), stride) for rows in (lonely, telling, everyone))
+    sd_s = 0.0
+    # the exposure first: what localisation error there is hardly matters to bright spots
+    for _ in range(2 if fitted else 1):
+        if fitted:
+            # on the whole grid: steps of a size between coarse points would pass for less blur
+            exposure_s, sd_s = _fit_exposure(for_exposure, model, longest_s, np.append(coefficients, 0.0))
+            model = replace(model, exposure_s=exposure_s)
+        model = _fit_noise(for_noise, model, pixel_um, prior, coarse)
     # the loneliest met the fewest strangers: how often a link goes wrong is for all tracks to tell
-    sample = steps.some(_spread(len(steps.owner)))
-    group = _brightness_groups(sample)
-    logits = np.linspace(-8.0, -2.0, 7)
-    best = fit.x.copy()
-    best[2] = min(logits, key=lambda logit: cost(np.array([*fit.x[:2], logit, *fit.x[3:]])))
-    model = model_at(best)
+    shares = [_logistic(logit) for logit in np.linspace(-8.0, -2.0, 7)]
+    model = max((replace(model, wrong_share=w) for w in shares), key=lambda m: for_links.loglik(m, coarse) + _log_prior(m, pixel_um, prior))
     chosen = {
         "localisation_floor_px": Used(round(float(model.floor_um / pixel_um), 4), "measured"),
         "localisation_factor": Used(round(float(model.factor), 3), "measured"),
@@ -213,13 +203,83 @@ def _fit_model(
     }
     if not fitted:
         return model, chosen, ()
-    sd = _exposure_sd(cost, best, dt_s)
-    value = Used(round(float(model.exposure_s) * 1e3, 3), "measured", round(sd * 1e3, 3))
+    value = Used(round(float(model.exposure_s) * 1e3, 2), "measured", round(sd_s * 1e3, 2))
     chosen["exposure_ms" if stride == 1 else "effective_exposure_ms"] = value
     if known is not None or stride > 1:
         return model, chosen, ()
-    text = f"exposure unknown: estimated from the tracks as {model.exposure_s * 1e3:.1f} +- {sd * 1e3:.1f} ms; give --exposure-ms"
+    text = f"exposure unknown: estimated from the tracks as {model.exposure_s * 1e3:.1f} +- {sd_s * 1e3:.1f} ms; give --exposure-ms"
     return model, chosen, (Notice("exposure_estimated", text),)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Some sub-tracks, each in a group of like brightness; those of one track overlap in time and count `1 / stride` each."""
+
+    steps: Steps
+    group: np.ndarray
+    stride: int
+
+    @classmethod
+    def of(cls, steps: Steps, stride: int) -> _Sample:
+        return cls(steps, _brightness_groups(steps), stride)
+
+    def loglik(self, model: _Model, coefficients: np.ndarray) -> float:
+        """Return the log-likelihood under the best distribution of sizes, chance links being one of the columns."""
+        matrix = np.column_stack([model.loglik(self.steps, coefficients), model.loglik_noise(self.steps)])
+        return _profiled(matrix / self.stride, self.group)
+
+
+def _log_prior(model: _Model, pixel_um: float, prior: tuple[np.ndarray, np.ndarray]) -> float:
+    logit = np.log(model.wrong_share / (1 - model.wrong_share))
+    p = np.array([np.log(model.floor_um / pixel_um), np.log(model.factor), logit])
+    return float(-np.sum(0.5 * ((p - prior[0]) / prior[1]) ** 2))
+
+
+def _fit_noise(sample: _Sample, model: _Model, pixel_um: float, prior: tuple[np.ndarray, np.ndarray], coefficients: np.ndarray) -> _Model:
+    """Return `model` with the localisation floor and factor and the share of wrong links that make the sample most likely."""
+    from scipy.optimize import minimize
+
+    def model_at(p: np.ndarray) -> _Model:
+        return replace(model, floor_um=pixel_um * np.exp(p[0]), factor=np.exp(p[1]), wrong_share=_logistic(p[2]))
+
+    def cost(p: np.ndarray) -> float:
+        candidate = model_at(p)
+        return -_log_prior(candidate, pixel_um, prior) - sample.loglik(candidate, coefficients)
+
+    simplex = prior[0] + np.vstack([np.zeros(3), np.diag(prior[1])])
+    options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.05, "maxfev": 120}
+    return model_at(minimize(cost, prior[0], method="Nelder-Mead", options=options).x)
+
+
+def _fit_exposure(sample: _Sample, model: _Model, longest_s: float, coefficients: np.ndarray) -> tuple[float, float]:
+    """Return the posterior mean of the exposure and its standard uncertainty, s; before the tracks spoke, anything up to `longest_s`."""
+    some = np.linspace(0.0, 1.0, EXPOSURES) * longest_s
+    height = np.array([sample.loglik(replace(model, exposure_s=float(e)), coefficients) for e in some])
+    fine = np.linspace(0.0, longest_s, 401)
+    profile = _smooth(some, height, fine)
+    weight = np.exp(profile - profile.max())
+    mean = float(np.sum(weight * fine) / weight.sum())
+    variance = float(np.sum(weight * (fine - mean) ** 2) / weight.sum())
+    return mean, float(np.hypot(np.sqrt(variance), EXPOSURE_MODEL_SD * model.dt_s))
+
+
+def _smooth(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
+    from scipy.interpolate import CubicSpline
+
+    return np.asarray(CubicSpline(x, y)(at))
+
+
+def _brightest(steps: Steps) -> np.ndarray:
+    """Return up to `FIT_TRACKS` of the rows of `steps`, of the brighter half of the longer half.
+
+    The product of neighbouring steps tells the exposure less the localisation error, which bright spots have least of; nor are they
+    missed when they smear. Length and brightness may go with size, but the exposure is the same for all.
+    """
+    count = np.diff(steps.start)
+    typical = np.add.reduceat(np.log(steps.spot_variance_um2), steps.start[:-1]) / count
+    long = np.flatnonzero(count >= np.median(count))
+    bright = long[typical[long] <= np.median(typical[long])]
+    return bright[_spread(len(bright))]
 
 
 def _loneliest(tracks: Tracks, owner: np.ndarray) -> np.ndarray:
@@ -272,27 +332,6 @@ def _brightness_groups(steps: Steps) -> np.ndarray:
 
 def _logistic(x: float) -> float:
     return float(1 / (1 + np.exp(-x)))
-
-
-def _exposure_sd(cost: Callable[[np.ndarray], float], best: np.ndarray, dt_s: float) -> float:
-    """Return the standard uncertainty of the fitted exposure in s: the spread of its posterior along the logit, noise refitted."""
-    from scipy.optimize import minimize
-
-    offsets = np.array([-3.0, -1.5, -0.7, 0.0, 0.7, 1.5, 3.0])
-    height = []
-    for offset in offsets:
-        simplex = best[:2] + np.vstack([np.zeros(2), np.diag(PRIOR_SD[:2])])
-        options = {"maxfev": 40, "initial_simplex": simplex}
-        rest = np.array([best[2], best[3] + offset])
-        inner = minimize(lambda q, r=rest: cost(np.concatenate([q, r])), best[:2], method="Nelder-Mead", options=options)
-        height.append(inner.fun)
-    fine = np.linspace(best[3] - 3, best[3] + 3, 241)
-    profile = np.interp(fine, best[3] + offsets, height)
-    exposure = dt_s / (1 + np.exp(-fine))
-    # uniform in the exposure itself between 0 and one frame
-    weight = np.exp(profile.min() - profile) * exposure * (1 - exposure / dt_s)
-    mean = np.sum(weight * exposure) / weight.sum()
-    return float(np.sqrt(np.sum(weight * (exposure - mean) ** 2) / weight.sum()))
 
 
 def _coefficient_intervals(loglik: np.ndarray, immobile: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -288,20 +288,25 @@ def _replicates(problem: _Problem, expected: np.ndarray, density: Density, count
 
 
 def _scale_sd(calibration: Calibration, diffusion: Diffusion, settings: Settings) -> float:
-    """Return the relative standard uncertainty that all diameters share: temperature, pixel size, exposure (Type B)."""
+    """Return the relative standard uncertainty that all diameters share: temperature, medium, pixel size, exposure (Type B)."""
     celsius = calibration.temperature_c.value
     # d ~ T / (eta D), and D ~ pixel^2
-    slope = 1.0 / (celsius + ZERO_CELSIUS_K)
+    slope, terms = 1.0 / (celsius + ZERO_CELSIUS_K), []
     if settings.medium.viscosity_mpas is None:
         slope -= medium.viscosity_slope(settings.medium.medium, celsius)
-    terms = [slope * (calibration.temperature_c.sd or 0.0)]
+        terms.append(medium.viscosity_sd(settings.medium.medium))
+    terms.append(slope * (calibration.temperature_c.sd or 0.0))
     pixel = calibration.pixel_size_um
     terms.append(2 * (pixel.sd or 0.0) / pixel.value)
     # D (1 - 2R) is what steps show, 2R = te / (3 dt)
-    if calibration.exposure_s is not None:
-        terms.append((calibration.exposure_s.sd or 0.0) * calibration.fps.value / 3)
-    elif "exposure_ms" in diffusion.chosen:
-        terms.append((diffusion.chosen["exposure_ms"].sd or 0.0) * 1e-3 * calibration.fps.value / 3)
+    exposure = calibration.exposure_s
+    if exposure is None and "exposure_ms" in diffusion.chosen:
+        estimate = diffusion.chosen["exposure_ms"]
+        exposure = Used(estimate.value / 1e3, estimate.source, (estimate.sd or 0.0) / 1e3)
+    if exposure is not None:
+        terms.append((exposure.sd or 0.0) / (3 / calibration.fps.value - exposure.value))
+    if "correlation_doubt" in diffusion.chosen:
+        terms.append(diffusion.chosen["correlation_doubt"].value)
     return float(np.sqrt(np.sum(np.square(terms))))
 
 

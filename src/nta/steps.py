@@ -12,6 +12,8 @@ from nta.tracks import Tracks
 
 MOST_STRIDE = 30
 UNCORRELATED = 0.02  # correlations of the steps that shift a diffusion coefficient by less than this call for no longer stride
+SETTLED = 0.005  # where they do call for one, what the step beyond the neighbour may add to a diffusion coefficient at the stride taken
+MOST_EXPOSED = 1.5  # effective exposure of correlated frames in strides; more would make a covariance matrix that cannot be
 
 
 @dataclass(frozen=True)
@@ -71,30 +73,52 @@ def gather_steps(tracks: Tracks, drift: Drift, pixel_um: float) -> Steps:
     return every.some(sized) if len(sized) else replace(every, owner=sized, start=np.zeros(1, np.int64))
 
 
-def shortest_stride(steps: Steps, exposed: float) -> tuple[int, float]:
-    """Return the shortest stride at which steps are those of free diffusion, and the bias left where there is none.
+@dataclass(frozen=True)
+class Stride:
+    """How many frames apart the steps are read; `doubt` is the share of D by which correlations left may shift it (one standard error).
+
+    `settled` is False where no stride was found at which they are negligible.
+    """
+
+    frames: int
+    doubt: float = 0.0
+    settled: bool = True
+
+
+def shortest_stride(steps: Steps, exposed: float) -> Stride:
+    """Return the shortest stride at which steps are those of free diffusion.
 
     Only neighbouring steps of a Brownian particle are correlated: by localisation error, which lowers their mean product, and by blur,
     which raises it to at most R of the diffusive part ``C0 + 2 C1``, R a sixth of the share `exposed` of a frame (Berglund 2010). More
-    than that, or correlation of steps further apart, is by what a likelihood without it misreads D. It counts when it is 3 standard
-    errors from zero. At a longer stride any blur within it is allowed for.
+    than that, or correlation of steps further apart, is by what a likelihood without it misreads D. Frame by frame it counts when it is
+    3 standard errors from zero. Frames known to be correlated are held to more: the stride is the shortest at which steps two apart
+    shift D by less than `SETTLED`, or than half their standard error: what is known to be there is not gone for want of evidence. Any
+    blur up to `MOST_EXPOSED` is allowed for there.
     """
-    missed = 0.0
+    found = Stride(1)
     for stride in range(1, MOST_STRIDE + 1):
-        lags, neighbour_error, tail_error = covariances(steps.strided(stride))
+        lags, errors = covariances(steps.strided(stride))
         diffusive = lags[0] + 2 * lags[1]
-        if diffusive <= 0 or not np.isfinite(tail_error):
-            return max(1, stride - 1), missed
-        missed = 2 * (lags[2] + lags[3]) / diffusive
-        excess = 2 * (lags[1] / diffusive - (exposed if stride == 1 else 1.0) / 6)
-        tail_passes = abs(missed) < max(UNCORRELATED, 3 * 2 * tail_error / diffusive)
-        if tail_passes and excess < max(UNCORRELATED, 3 * 2 * neighbour_error / diffusive):
-            return stride, 0.0
-    return MOST_STRIDE, missed
+        if diffusive <= 0 or not np.isfinite(errors).all():
+            break
+        # what steps 1, 2, and 2 and 3 apart add to D, and the standard errors
+        excess, second, tail = 2 * np.array([lags[1], lags[2], lags[2] + lags[3]]) / diffusive
+        excess_sd, second_sd, tail_sd = 2 * errors / diffusive
+        blur = (exposed if stride == 1 else MOST_EXPOSED) / 3
+        if stride == 1:
+            free = abs(tail) < max(UNCORRELATED, 3 * tail_sd) and excess - blur < max(UNCORRELATED, 3 * excess_sd)
+        else:
+            free = abs(second) < max(SETTLED, second_sd / 2) and excess - blur < max(SETTLED, excess_sd / 2)
+            found = Stride(stride, float(np.hypot(tail, tail_sd)), settled=free)
+        if free:
+            return found
+        if stride == 1:
+            found = Stride(1, float(abs(tail)), settled=False)
+    return found
 
 
-def covariances(steps: Steps) -> tuple[np.ndarray, float, float]:
-    """Return mean products of steps 0 to 3 apart (both axes, no gaps), um^2, and standard errors: of lag 1, of the sum of lags 2 and 3."""
+def covariances(steps: Steps) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean products of steps 0 to 3 apart (both axes, no gaps), um^2, and standard errors: of lag 1, 2, and the sum of 2 and 3."""
     inside = np.ones(len(steps.frame) - 1, bool)
     inside[steps.start[1:-1] - 1] = False
     gapless = inside & (np.diff(steps.frame) == 1)
@@ -106,11 +130,12 @@ def covariances(steps: Steps) -> tuple[np.ndarray, float, float]:
         # all steps from the first to the last of the pair must be whole, hence of one track
         whole = np.all([gapless[i : i + n] for i in range(lag + 1)], axis=0)
         if not whole.any():
-            return lags, np.inf, np.inf
+            return lags, np.full(3, np.inf)
         product = 0.5 * (dx[:n] * dx[lag:] + dy[:n] * dy[lag:])[whole]
         lags[lag] = product.mean()
         per_track[lag] = np.bincount(track[:n][whole], product, minlength=len(steps.owner)) / whole.sum()
     # tracks are independent of each other, the sub-tracks of one are not
     owner = np.unique(steps.owner, return_inverse=True)[1]
-    neighbour, tail = (np.bincount(owner, rows) for rows in (per_track[1], per_track[2] + per_track[3]))
-    return lags, float(np.std(neighbour) * np.sqrt(len(neighbour))), float(np.sqrt(np.sum(tail**2)))
+    neighbour, second, tail = (np.bincount(owner, rows) for rows in (per_track[1], per_track[2], per_track[2] + per_track[3]))
+    # beyond the neighbour, the error there is when nothing is correlated
+    return lags, np.array([np.std(neighbour) * np.sqrt(len(neighbour)), np.sqrt(np.sum(second**2)), np.sqrt(np.sum(tail**2))])

@@ -85,7 +85,7 @@ class Manner:
 def analyze(videos: tuple[str, ...], output: str, name: str | None, sop: str | None, **rest: Any) -> int:
     """Measure the sizes of the particles in each VIDEO.
 
-    A VIDEO is a TIFF stack, or a folder or quoted glob of PNG, JPEG, BMP or TIFF frames. Its figure, tables and report are written to
+    A VIDEO is a TIFF stack, an AVI, MOV, MP4, MKV or WMV file, or a folder or quoted glob of images. Its figure, tables and report go to
     DIR/NAME. Pixel size and frame rate are taken from the file where it has them.
     """
     settings = protocol(sop, {knob: rest.pop(knob) for knob in KNOBS})
