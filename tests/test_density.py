@@ -118,7 +118,7 @@ def test_refit_at_the_same_counts_stays_and_at_others_follows() -> None:
     assert same.strength == found.strength
     assert same.weight == pytest.approx(found.weight, abs=2e-3)
     count = np.where(truth < math.log(126), 2.0, 0.0)
-    other = refit(matrix, expected, outlier, count, found, iterations=30)
+    other = refit(matrix, expected, outlier, count, found)
     assert other.weight[GRID < 126].sum() > 0.95
 
 

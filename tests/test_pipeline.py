@@ -157,15 +157,15 @@ def nothing_sized(found: Result) -> None:
 
 
 @pytest.mark.parametrize("level", [0, 90])
-def test_a_video_without_particles_is_a_result_of_zero(bare: Callable[[np.ndarray], Path], level: int) -> None:
+def test_a_video_without_particles_is_a_result_without_sizes(bare: Callable[[np.ndarray], Path], level: int) -> None:
     found = nta.analyze(bare(np.full((30, 64, 64), level, np.uint8)), depth_um=8)
     counts = found.counts()
     assert [counts[k] for k in ("frames", "spots", "tracks", "tracks_sized", "unlinked")] == [30, 0, 0, 0, 0]
     assert [n.code for n in found.notices] == ["no_particles"]
     nothing_sized(found)
     assert len(found.particles_frame()) == len(found.tracks_frame()) == 0
-    assert found.concentration.per_ml is not None
-    assert found.concentration.per_ml.value == 0
+    assert found.concentration.per_ml is None
+    assert found.concentration.why_not == "no particle was sized"
 
 
 def test_a_video_of_noise_sizes_nothing_or_next_to_it(bare: Callable[[np.ndarray], Path]) -> None:

@@ -328,3 +328,55 @@ def test_a_slow_particle_is_not_taken_for_background() -> None:
     seen, true = (np.stack([c[both[1:]] - c[both[:-1]] for c in (found.x_px, found.y_px)], axis=-1)[kept], np.diff(at, axis=0)[kept])
     # the size goes as one over the mean squared step
     assert np.mean(seen**2) / np.mean(true**2) == pytest.approx(1, abs=0.05)
+
+
+def codes(found: Spots) -> list[str]:
+    return [notice.code for notice in found.notices]
+
+
+def test_a_repeated_frame_has_no_spots_of_its_own() -> None:
+    at = scattered(30)
+    frames = np.rint(frames_with(at, 60.0)).astype(np.uint8)
+    plain = find(frames)
+    assert (plain.repeats.tolist(), codes(plain)) == ([], [])
+    assert plain.distinct.tolist() == list(range(30))
+    for i in (4, 5, 20):
+        frames[i] = frames[i - 1]
+    found = find(frames, threads=2)
+    assert found.repeats.tolist() == [4, 5, 20]
+    assert found.repeats.dtype == np.int64
+    assert found.distinct.tolist() == [i for i in range(30) if i not in (4, 5, 20)]
+    assert np.unique(found.frame).tolist() == found.distinct.tolist()
+    assert found.n_frames == len(found.noise) == 30
+    assert len({len(getattr(found, name)) for name in Spots.ROWS}) == 1
+    assert codes(found) == ["duplicated_frames"]
+    assert "3 of 30 frames repeat the one before" in found.notices[0].message
+    assert "frame rate" not in found.notices[0].message
+
+
+def test_frames_that_stand_twice_hint_at_the_frame_rate() -> None:
+    frames = np.repeat(np.rint(frames_with(scattered(20), 60.0)).astype(np.uint8), 2, axis=0)
+    found = find(frames)
+    assert found.repeats.tolist() == list(range(1, 40, 2))
+    assert found.notices[0].message.endswith("the camera's frame rate seems to be 50 % of the file's")
+
+
+@pytest.mark.parametrize("n", [2, 40])
+def test_one_picture_all_the_time(n: int) -> None:
+    found = find(np.repeat(np.rint(frames_with(scattered(1), 60.0)).astype(np.uint8), n, axis=0))
+    assert found.repeats.tolist() == list(range(1, n))
+    assert np.all(found.frame == 0)
+    assert codes(found) == ["duplicated_frames"]
+    assert f"all {n} frames are the same" in found.notices[0].message
+
+
+@pytest.mark.parametrize("change", ["one pixel by one grey level", "nothing to see"])
+def test_what_is_no_repeat(change: str) -> None:
+    frames = np.rint(frames_with(scattered(24), 60.0)).astype(np.uint8)
+    if change == "nothing to see":
+        frames[8:12] = 0  # a dark camera without noise
+    else:
+        frames[9] = frames[8]
+        frames[9, 0, 0] += 1
+    found = find(frames)
+    assert (found.repeats.tolist(), codes(found)) == ([], [])

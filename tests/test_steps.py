@@ -77,6 +77,13 @@ def test_steps_that_never_come_free_say_so() -> None:
     assert stride.doubt > 0.5
 
 
+def test_what_went_with_a_vibration_is_given_back() -> None:
+    tracks = naive.brownian_tracks(np.random.default_rng(1), 40, 20, naive.sphere_d_um2_s(100.0))
+    whole = gather_steps(tracks, still(tracks), 0.166)
+    given = gather_steps(tracks, replace(still(tracks), diffusion_share=0.04), 0.166)
+    assert covariances(given)[0] == pytest.approx(covariances(whole)[0] / 0.96)
+
+
 def test_sub_tracks_of_a_stride_by_hand() -> None:
     tracks = naive.make_tracks([([3, 4, 5, 7, 8], [0, 1, 2, 4, 5], [0, 0, 0, 0, 0])], n_frames=9)
     steps = gather_steps(tracks, still(tracks), 1.0)

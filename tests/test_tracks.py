@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -249,3 +250,54 @@ def test_tracks_are_numbered_by_their_first_spot_whatever_is_in_memory() -> None
         again = link(spots)
         assert again.start.tobytes() == one.start.tobytes()
         assert again.spots.x_px.tobytes() == one.spots.x_px.tobytes()
+
+
+def without_frames(spots: Spots, lost: list[int]) -> Spots:
+    """Return what is left when frames repeat the one before: nothing in them."""
+    keep = ~np.isin(spots.frame, lost)
+    return replace(spots, repeats=np.array(lost), **{name: getattr(spots, name)[keep] for name in Spots.ROWS})
+
+
+@pytest.mark.parametrize("flow", [(0.0, 0.0), (5.0, -2.0)])
+@pytest.mark.parametrize("lost", [[7], [3, 4, 15], list(range(1, 20, 2))])
+def test_a_step_across_a_repeat_is_one_of_two_frames(lost: list[int], flow: tuple[float, float]) -> None:
+    rng = np.random.default_rng(15)
+    paths = [walk(rng, 20, (120.0 * i, 120.0 * j), flow=flow) for i in range(1, 6) for j in range(1, 5)]
+    spots = without_frames(spots_of(paths)[0], lost)
+    tracks = link(spots)
+    tally(tracks, spots)
+    # true frame numbers, and no track ends at a repeat
+    assert np.array_equal(tracks.n_spots, np.full(20, 20 - len(lost)))
+    for i in range(20):
+        assert tracks.spots.frame[tracks.start[i] : tracks.start[i + 1]].tolist() == [f for f in range(20) if f not in lost]
+    # 20 particles, 19 frames: 0.05 px a frame
+    assert tracks.chosen["flow_x_px"].value == pytest.approx(flow[0], abs=0.25)
+    assert tracks.chosen["flow_y_px"].value == pytest.approx(flow[1], abs=0.25)
+    assert tracks.notices == ()
+
+
+def test_repeats_use_up_no_gap() -> None:
+    # crowded: no missed detection is bridged, a repeat is
+    rng = np.random.default_rng(5)
+    paths = [walk(rng, 20, (20.0 * i, 20.0 * j)) for i in range(1, 13) for j in range(1, 13)]
+    spots = without_frames(spots_of(paths, area_px=260.0 * 260.0)[0], [9])
+    tracks = link(spots)
+    assert tracks.chosen["gap_frames"].value == 0
+    before, after = (set(tracks.track_of_spot[tracks.spots.frame == f].tolist()) for f in (8, 10))
+    assert len(before & after) > 130
+
+
+def test_tracks_end_where_frames_are_missing() -> None:
+    rng = np.random.default_rng(16)
+    paths = [walk(rng, 60, (60.0 * i, 60.0 * j)) for i in range(1, 13) for j in range(1, 11)]
+    for path in paths:
+        path[30:, 1:] += rng.normal(scale=np.sqrt(2), size=2)  # two frames were lost
+    spots, _ = spots_of(paths)
+    tracks = link(spots)
+    tally(tracks, spots)
+    assert [notice.code for notice in tracks.notices] == ["dropped_frames"]
+    assert "about 2 (before frame 30)" in tracks.notices[0].message
+    first, last = tracks.spots.frame[tracks.start[:-1]], tracks.spots.frame[tracks.start[1:] - 1]
+    assert not np.any((first < 30) & (last >= 30))
+    whole = link(spots_of([p[:30] for p in paths])[0])
+    assert whole.notices == ()

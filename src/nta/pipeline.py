@@ -41,7 +41,7 @@ def analyze(
 
     Parameters
     ----------
-    path : a TIFF stack, or a folder or glob of images
+    path : a TIFF stack, an AVI, MOV, MP4, MKV or WMV file, or a folder or glob of images
     settings : the protocol; all automatic unless given
     name : the result's name; from the path unless given
     threads : how many frames are searched at a time; changes no result
@@ -57,6 +57,7 @@ def analyze(
     """
     settings = (settings or Settings()).with_options(**options)
     parse_classes(settings.classes.classes)
+    medium.parse_medium(settings.medium.medium)
     with open_video(str(path), settings) as video:
         calibration = video.calibration
         viscosity = _viscosity_mpas(settings, calibration)
@@ -75,7 +76,7 @@ def _size(
     """From spots to the result."""
     tracks = link_spots(spots, calibration, viscosity, settings, report)
     report("size", 0, 3)
-    drift = find_drift(tracks)
+    drift = find_drift(tracks, calibration)
     diffusion = find_diffusion(tracks, drift, calibration, viscosity)
     report("size", 1, 3)
     presence = find_presence(tracks, diffusion, 1 / calibration.fps.value, settings.tracks.min_frames) if len(diffusion) else None
@@ -96,7 +97,7 @@ def _size(
         concentration=find_concentration(distribution, spots, calibration, settings),
     )
     report("size", 3, 3)
-    found = spots.notices + tracks.notices + diffusion.notices + distribution.notices
+    found = spots.notices + tracks.notices + drift.notices + diffusion.notices + distribution.notices
     return replace(result, notices=found + find_notices(result))
 
 

@@ -108,7 +108,7 @@ class Result:
         return {
             "frames": n_frames,
             "spots": len(self.spots),
-            "spots_per_frame": len(self.spots) / n_frames if n_frames else math.nan,
+            "spots_per_frame": len(self.spots) / len(self.spots.distinct) if n_frames else math.nan,
             "spots_in_tracks": in_tracks,
             "unlinked": len(self.spots) - in_tracks,
             "tracks": len(self.linked),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ class Spots:
     flags : (n,) uint32 of `nta.flags.Flag`
     background, noise : (n_frames,) float64, typical grey level and its noise SD in each frame
     area_px : area of a frame in which spots are looked for, the rim excluded
+    repeats : (n,) int64, frames that are the same as the one before, pixel by pixel; they have no spots of their own
     chosen : what the video decided: ``spot_width_px, threshold_snr, polarity``
     notices : what the user should know
     """
@@ -47,6 +50,7 @@ class Spots:
     background: np.ndarray
     noise: np.ndarray
     area_px: float
+    repeats: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     chosen: Mapping[str, Used] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
 
@@ -57,12 +61,18 @@ class Spots:
 
     @property
     def n_frames(self) -> int:
-        """Number of frames looked at, empty ones included."""
+        """Number of frames looked at, empty ones and repeats included."""
         return len(self.background)
+
+    @property
+    def distinct(self) -> np.ndarray:
+        """(n_frames - repeats,) int64, the frames that are no repeats."""
+        return np.delete(np.arange(self.n_frames), self.repeats)
 
 
 WIDTHS_PX = (0.8, 1.1, 1.5, 2.0, 2.7, 3.6, 4.8)  # tried before refinement: factors of 4/3, over which a matched filter loses < 4 %
 FIRST_LOOK_SNR = 6.0
+MANY_REPEATS = 0.3  # of the frames; a grabber that is late now and then repeats fewer, a frame rate that is not the camera's more
 PROGRESS = Callable[[str, int, int], None]
 
 
@@ -76,40 +86,67 @@ class _Look:
     noise: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a frame holds: rows of `Spots`, background level, noise in grey levels, and its checksum, ``None`` if it is all of one grey."""
+
+    rows: dict[str, np.ndarray]
+    level: float
+    noise: float
+    checksum: int | None
+
+
 def find_spots(video: Video, settings: Settings, threads: int = 1, progress: PROGRESS | None = None) -> Spots:
     """Find the particles of every frame: still background removed, matched filter, maxima above a local signal-to-noise.
 
     Spot width and polarity are measured on frames spread over the video, the threshold follows from the false detections a frame may
     have. Maxima are trackpy's; positions are the sub-pixel peak of the matched filter, which for white noise is the maximum-likelihood
-    position (Thompson et al. 2002 give its variance).
+    position (Thompson et al. 2002 give its variance). A frame that repeats the one before shows nothing new: its spots are left out.
     """
     background = find_background(video)
     look = _choose_look(video, background, settings)
     ceiling = video.ceiling
 
-    def one(i: int) -> tuple[dict[str, np.ndarray], float, float]:
+    def one(i: int) -> _Found:
         return _search(video.read(i), background.still, look, i, ceiling)
 
-    found: list[tuple[dict[str, np.ndarray], float, float]] = []
+    found: list[_Found] = []
     with ThreadPoolExecutor(threads) as pool:
         # a bounded look-ahead keeps memory flat, and a stop short, however long the video is
         for first in range(0, video.n_frames, 8 * threads):
             found += pool.map(one, range(first, min(first + 8 * threads, video.n_frames)))
             if progress is not None:
                 progress("find spots", len(found), video.n_frames)
-    rows: dict[str, Any] = {name: np.concatenate([f[0][name] for f in found]) for name in Spots.ROWS}
+    again = [False, *(a.checksum == b.checksum and b.checksum is not None for a, b in itertools.pairwise(found))]
+    rows: dict[str, Any] = {
+        name: np.concatenate([f.rows[name][: 0 if repeat else None] for f, repeat in zip(found, again, strict=True)]) for name in Spots.ROWS
+    }
     polarity = Used("bright" if look.sign > 0 else "dark", settings.chosen.get("polarity", "measured"))
     return Spots(
         **rows,
-        background=np.array([f[1] for f in found]),
-        noise=np.array([f[2] for f in found]),
+        background=np.array([f.level for f in found]),
+        noise=np.array([f.noise for f in found]),
         area_px=_area_px(video, look.width_px),
+        repeats=np.flatnonzero(again),
         chosen={
             "spot_width_px": Used(round(look.width_px, 3), "measured"),
             "threshold_snr": Used(round(look.threshold, 3), "measured"),
             "polarity": polarity,
         },
+        notices=_tell_repeats(sum(again), len(found)),
     )
+
+
+def _tell_repeats(n: int, n_frames: int) -> tuple[Notice, ...]:
+    """Say what repeated frames there are."""
+    if n == 0:
+        return ()
+    if n == n_frames - 1:
+        return (Notice("duplicated_frames", f"all {n_frames} frames are the same, pixel by pixel: nothing moves in this video"),)
+    text = f"{n} of {n_frames} frames repeat the one before, pixel by pixel, and were left out; time is taken to go on"
+    if n > MANY_REPEATS * n_frames:
+        text += f"; the camera's frame rate seems to be {100 * (1 - n / n_frames):.0f} % of the file's"
+    return (Notice("duplicated_frames", text),)
 
 
 def threshold_for(false_spots: float, area_px: float, width_px: float) -> float:
@@ -220,10 +257,8 @@ def _peak_fit(smooth: np.ndarray, y: np.ndarray, x: np.ndarray, width_px: float)
     return y + shift[0], x + shift[1], np.sqrt(spot_variance)
 
 
-def _search(
-    frame: np.ndarray, still: np.ndarray, look: _Look, number: int, ceiling: float | None
-) -> tuple[dict[str, np.ndarray], float, float]:
-    """Return the rows of one frame, its background level and its pixel noise in grey levels."""
+def _search(frame: np.ndarray, still: np.ndarray, look: _Look, number: int, ceiling: float | None) -> _Found:
+    """Search one frame."""
     residual, smooth = _filtered(frame, still, look.width_px)
     smooth *= look.sign
     snr = smooth / look.noise
@@ -249,4 +284,6 @@ def _search(
         "width_px": width.astype(np.float64),
         "flags": flags,
     }
-    return rows, float(np.median(frame[::3, ::3])), typical_sd(residual)
+    # dark frames in which there is nothing are alike, and repeat nothing
+    checksum = zlib.crc32(frame.tobytes()) if np.any(frame != frame[0, 0]) else None
+    return _Found(rows, float(np.median(frame[::3, ::3])), typical_sd(residual), checksum)

@@ -58,15 +58,16 @@ class Steps:
 
 
 def gather_steps(tracks: Tracks, drift: Drift, pixel_um: float) -> Steps:
-    """Gather the tracks that are not refused, drift removed."""
+    """Gather the tracks that are not refused, drift removed; the share of the diffusion that went with a vibration is given back."""
     x, y = without_drift(tracks, drift)
+    um = pixel_um / np.sqrt(1.0 - drift.diffusion_share)
     sized = np.flatnonzero((tracks.flags & np.uint32(REFUSED)) == 0)
     spots = tracks.spots
     every = Steps(
-        x * pixel_um,
-        y * pixel_um,
+        x * um,
+        y * um,
         spots.frame.astype(np.int64),
-        (spots.x_sd_px**2 + spots.y_sd_px**2) / 2 * pixel_um**2,
+        (spots.x_sd_px**2 + spots.y_sd_px**2) / 2 * um**2,
         tracks.start,
         np.arange(len(tracks)),
     )

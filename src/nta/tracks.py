@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from nta import physics
+from nta.cadence import find_cadence
 from nta.errors import Notice
 from nta.flags import Flag
 from nta.settings import Settings, Used
@@ -67,28 +68,37 @@ def link_spots(
     A first pass with the widest gate that physics asks for and the density allows finds the common flow, how far particles step and how
     much their brightness changes from frame to frame. The last pass links what is left after the flow within the gate at which true
     steps sink below chance links, brightness standing as a third coordinate in which a typical change costs what a typical step does.
+
+    Frames that repeat another are passed over: the frames on both sides of one follow each other, a step of two intervals apart. Where
+    the steps show that frames are missing, tracks end.
     """
     if len(spots) == 0:
         return _tracks(spots, np.empty(0, np.int64), settings, {})
-    pixel_um, dt_s = calibration.pixel_size_um.value, 1.0 / calibration.fps.value
+    distinct = spots.distinct
+    shown = np.searchsorted(distinct, spots.frame)
+    lapse = float(np.median(np.diff(distinct))) if len(distinct) > 1 else 1.0
+    pixel_um, dt_s = calibration.pixel_size_um.value, lapse / calibration.fps.value
     fastest = physics.diffusion_um2_s(FASTEST_NM, calibration.temperature_c.value, viscosity_mpas)
     step_px = np.sqrt(2 * fastest * dt_s / pixel_um**2 + 2 * np.median(spots.x_sd_px) ** 2)
-    density = len(spots) / spots.n_frames / spots.area_px
+    density = len(spots) / len(distinct) / spots.area_px
     widest = min(GATE_SD * float(step_px), float(np.sqrt(UNRELATED_IN_GATE / (np.pi * density))))
     flow, gate, brightness = np.zeros(2), widest, np.zeros(len(spots))
     for attempt in range(3):
         if progress is not None:
             progress("link", attempt, 3)
-        before, pairs = flow, _pairs(spots, _link(spots, flow, brightness, gate, 0))
+        before, pairs = flow, _pairs(shown, _link(spots, shown, flow, brightness, gate, 0))
         if len(pairs):
             steps = np.column_stack([np.diff(c[pairs], axis=1)[:, 0] for c in (spots.x_px, spots.y_px)])
-            flow = np.median(steps, axis=0)
-            gate = _gate(steps - flow, widest)
-            brightness = _brightness_px(spots.snr, pairs, float(np.median(np.abs(steps - flow))))
+            lapses = np.diff(spots.frame[pairs], axis=1)
+            flow = np.median(steps / lapses, axis=0)
+            own = steps - flow * lapses
+            gate = _gate(own, widest)
+            brightness = _brightness_px(spots.snr, pairs, float(np.median(np.abs(own))))
         if np.hypot(*(flow - before)) < 0.1 and attempt > 0:
             break
     gap = 1 if np.pi * gate**2 * density < UNRELATED_OVER_GAP else 0
-    particle = _cut_improbable(spots, _link(spots, flow, brightness, gate, gap), flow)
+    particle = _cut_improbable(spots, _link(spots, shown, flow, brightness, gate, gap), flow)
+    cadence = find_cadence(spots, particle)
     if progress is not None:
         progress("link", 3, 3)
     chosen = {
@@ -97,11 +107,11 @@ def link_spots(
         "flow_x_px": Used(round(float(flow[0]), 4), "measured"),
         "flow_y_px": Used(round(float(flow[1]), 4), "measured"),
     }
-    return _tracks(spots, particle, settings, chosen)
+    return replace(_tracks(spots, cadence.cut(spots, particle), settings, chosen), notices=cadence.notices())
 
 
-def _link(spots: Spots, flow_px: np.ndarray, brightness_px: np.ndarray, gate_px: float, gap_frames: int) -> np.ndarray:
-    """Return the particle number of each spot, by trackpy."""
+def _link(spots: Spots, shown: np.ndarray, flow_px: np.ndarray, brightness_px: np.ndarray, gate_px: float, gap_frames: int) -> np.ndarray:
+    """Return the particle number of each spot, by trackpy; `shown` counts frames without those that repeat another."""
     import pandas as pd
     import trackpy
 
@@ -111,7 +121,7 @@ def _link(spots: Spots, flow_px: np.ndarray, brightness_px: np.ndarray, gate_px:
             "x": spots.x_px - flow_px[0] * spots.frame,
             "y": spots.y_px - flow_px[1] * spots.frame,
             "brightness": brightness_px,
-            "frame": spots.frame.astype(np.int64),
+            "frame": shown,
         }
     )
     # where a sub-network is too large to solve, trackpy shrinks the gate there instead of giving up
@@ -157,10 +167,10 @@ def _cut_improbable(spots: Spots, particle: np.ndarray, flow_px: np.ndarray) -> 
     return cut
 
 
-def _pairs(spots: Spots, particle: np.ndarray) -> np.ndarray:
+def _pairs(shown: np.ndarray, particle: np.ndarray) -> np.ndarray:
     """Return (n, 2) row numbers of linked spots in successive frames, of tracks of at least 3 spots."""
-    order = np.lexsort((spots.frame, particle))
-    same = (np.diff(particle[order]) == 0) & (np.diff(spots.frame[order]) == 1)
+    order = np.lexsort((shown, particle))
+    same = (np.diff(particle[order]) == 0) & (np.diff(shown[order]) == 1)
     keep = same & (np.bincount(particle)[particle[order]] >= 3)[1:]
     return np.column_stack([order[:-1][keep], order[1:][keep]])
 
