@@ -62,9 +62,9 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
     return best[1]
 
 
-def refit(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray, near: Density, iterations: int = 6) -> Density:
+def refit(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray, near: Density) -> Density:
     """Fit again with other counts at the same strength, starting from `near`."""
-    theta, other, _, _ = _climb(matrix, expected, outliers, count, near.log_number, near.outlier, near.strength, iterations)
+    theta, other, _, _ = _climb(matrix, expected, outliers, count, near.log_number, near.outlier, near.strength)
     return Density(theta, other, near.strength)
 
 
