@@ -114,7 +114,7 @@ def test_a_recipe_is_found_by_its_path_before_its_name(in_tmp_path, write_recipe
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("standart_100", r"^standart_100: neither a recipe's file nor one of bright_100, .*did you mean 'standard_100'"),
+        ("standart_100", r"^standart_100: neither a recipe's file nor a standard recipe.*did you mean 'standard_100'"),
         ("missing.toml", r"^no such recipe: missing\.toml$"),
     ],
 )

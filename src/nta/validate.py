@@ -37,7 +37,7 @@ def find_recipe(given: str) -> Recipe:
     """
     known = suite()
     if not Path(given).suffix and not Path(given).exists() and given not in known:
-        raise UsageError(f"{given}: neither a recipe's file nor one of {', '.join(known)}{nearest_hint(given, known)}")
+        raise UsageError(f"{given}: neither a recipe's file nor a standard recipe{nearest_hint(given, known)}")
     recipe = read_recipe(given if Path(given).is_file() else known.get(given, given))
     if recipe.name.startswith(".") or set(recipe.name) & set("/\\"):
         raise UsageError(f"{given}: name = {recipe.name!r} is not the name of a file")
