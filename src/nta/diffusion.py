@@ -179,23 +179,24 @@ def _fit_model(
         exposure_s=0.0 if known is None else known.value,
     )
     coarse = np.append(np.geomspace(coefficients[0], coefficients[-1], FIT_GRID), 0.0)
-    everyone = _spread(len(steps.owner))
+    whole = np.append(coefficients, 0.0)  # steps of a size between coarse points would pass for less blur
+    everyone = _Sample.of(steps, _spread(len(steps.owner)), stride)
     # what compression does is not the same for all particles; at a stride its effect on all together is sought
-    lonely, telling = (_loneliest(tracks, steps.owner), _brightest(steps)) if stride == 1 else (everyone, everyone)
-    for_noise, for_exposure, for_links = (_Sample.of(steps.some(rows), stride) for rows in (lonely, telling, everyone))
-    sd_s = 0.0
-    # the exposure first: what localisation error there is hardly matters to bright spots
-    for _ in range(2 if fitted else 1):
-        if fitted:
-            # on the whole grid: steps of a size between coarse points would pass for less blur
-            exposure_s, sd_s = _fit_exposure(for_exposure, model, longest_s, np.append(coefficients, 0.0))
+    lonely = _Sample.of(steps, _loneliest(tracks, steps.owner), stride) if stride == 1 else everyone
+    if fitted:
+        telling = _Sample.of(steps, _brightest(steps), stride) if stride == 1 else everyone
+        # the exposure first: what localisation error there is hardly matters to bright spots
+        for _ in range(2):
+            exposure_s, sd_s = _fit_exposure(telling, model, longest_s, whole)
             if stride == 1:
                 exposure_s = min(exposure_s + EXPOSURE_SHORT * dt_s, longest_s)
-            model = replace(model, exposure_s=exposure_s)
-        model = _fit_noise(for_noise, model, pixel_um, prior, coarse)
+            model = _fit_noise(lonely, replace(model, exposure_s=exposure_s), pixel_um, prior, coarse)
+    else:
+        model = _fit_noise(lonely, model, pixel_um, prior, coarse)
     # the loneliest met the fewest strangers: how often a link goes wrong is for all tracks to tell
-    shares = [_logistic(logit) for logit in np.linspace(-8.0, -2.0, 7)]
-    model = max((replace(model, wrong_share=w) for w in shares), key=lambda m: for_links.loglik(m, coarse) + _log_prior(m, pixel_um, prior))
+    logits = np.linspace(-8.0, -2.0, 7)
+    fits = [everyone.loglik(replace(model, wrong_share=_logistic(w)), coarse) - _misfit(w, prior[0][2], prior[1][2]) for w in logits]
+    model = replace(model, wrong_share=_logistic(logits[np.argmax(fits)]))
     chosen = {
         "localisation_floor_px": Used(round(float(model.floor_um / pixel_um), 4), "measured"),
         "localisation_factor": Used(round(float(model.factor), 3), "measured"),
@@ -220,8 +221,9 @@ class _Sample:
     stride: int
 
     @classmethod
-    def of(cls, steps: Steps, stride: int) -> _Sample:
-        return cls(steps, _brightness_groups(steps), stride)
+    def of(cls, steps: Steps, rows: np.ndarray, stride: int) -> _Sample:
+        some = steps.some(rows)
+        return cls(some, _brightness_groups(some), stride)
 
     def loglik(self, model: _Model, coefficients: np.ndarray) -> float:
         """Return the log-likelihood under the best distribution of sizes, chance links being one of the columns."""
@@ -229,10 +231,9 @@ class _Sample:
         return _profiled(matrix / self.stride, self.group)
 
 
-def _log_prior(model: _Model, pixel_um: float, prior: tuple[np.ndarray, np.ndarray]) -> float:
-    logit = np.log(model.wrong_share / (1 - model.wrong_share))
-    p = np.array([np.log(model.floor_um / pixel_um), np.log(model.factor), logit])
-    return float(-np.sum(0.5 * ((p - prior[0]) / prior[1]) ** 2))
+def _misfit(p: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> float:
+    """Return minus the log of a normal prior, less its constant."""
+    return float(np.sum(0.5 * ((p - mean) / sd) ** 2))
 
 
 def _fit_noise(sample: _Sample, model: _Model, pixel_um: float, prior: tuple[np.ndarray, np.ndarray], coefficients: np.ndarray) -> _Model:
@@ -243,8 +244,7 @@ def _fit_noise(sample: _Sample, model: _Model, pixel_um: float, prior: tuple[np.
         return replace(model, floor_um=pixel_um * np.exp(p[0]), factor=np.exp(p[1]), wrong_share=_logistic(p[2]))
 
     def cost(p: np.ndarray) -> float:
-        candidate = model_at(p)
-        return -_log_prior(candidate, pixel_um, prior) - sample.loglik(candidate, coefficients)
+        return _misfit(p, *prior) - sample.loglik(model_at(p), coefficients)
 
     simplex = prior[0] + np.vstack([np.zeros(3), np.diag(prior[1])])
     options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.05, "maxfev": 120}
@@ -253,20 +253,16 @@ def _fit_noise(sample: _Sample, model: _Model, pixel_um: float, prior: tuple[np.
 
 def _fit_exposure(sample: _Sample, model: _Model, longest_s: float, coefficients: np.ndarray) -> tuple[float, float]:
     """Return the posterior mean of the exposure and its standard uncertainty, s; before the tracks spoke, anything up to `longest_s`."""
+    from scipy.interpolate import CubicSpline
+
     some = np.linspace(0.0, 1.0, EXPOSURES) * longest_s
     height = np.array([sample.loglik(replace(model, exposure_s=float(e)), coefficients) for e in some])
     fine = np.linspace(0.0, longest_s, 401)
-    profile = _smooth(some, height, fine)
+    profile = CubicSpline(some, height)(fine)
     weight = np.exp(profile - profile.max())
     mean = float(np.sum(weight * fine) / weight.sum())
     variance = float(np.sum(weight * (fine - mean) ** 2) / weight.sum())
     return mean, float(np.hypot(np.sqrt(variance), EXPOSURE_SHORT * model.dt_s))
-
-
-def _smooth(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    from scipy.interpolate import CubicSpline
-
-    return np.asarray(CubicSpline(x, y)(at))
 
 
 def _brightest(steps: Steps) -> np.ndarray:

@@ -96,14 +96,17 @@ class _Found:
     checksum: int | None
 
 
-def find_spots(video: Video, settings: Settings, threads: int = 1, progress: PROGRESS | None = None) -> Spots:
+def find_spots(
+    video: Video, settings: Settings, threads: int = 1, progress: PROGRESS | None = None, background: Background | None = None
+) -> Spots:
     """Find the particles of every frame: still background removed, matched filter, maxima above a local signal-to-noise.
 
     Spot width and polarity are measured on frames spread over the video, the threshold follows from the false detections a frame may
     have. Maxima are trackpy's; positions are the sub-pixel peak of the matched filter, which for white noise is the maximum-likelihood
     position (Thompson et al. 2002 give its variance). A frame that repeats the one before shows nothing new: its spots are left out.
+    `background` is the video's where it is known already.
     """
-    background = find_background(video)
+    background = background or find_background(video)
     look = _choose_look(video, background, settings)
     ceiling = video.ceiling
 
@@ -285,5 +288,5 @@ def _search(frame: np.ndarray, still: np.ndarray, look: _Look, number: int, ceil
         "flags": flags,
     }
     # dark frames in which there is nothing are alike, and repeat nothing
-    checksum = zlib.crc32(frame.tobytes()) if np.any(frame != frame[0, 0]) else None
+    checksum = zlib.crc32(frame.data) if np.any(frame != frame[0, 0]) else None
     return _Found(rows, float(np.median(frame[::3, ::3])), typical_sd(residual), checksum)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nta.cli.analyze import name_jobs
+from nta.cli.analyze import Manner, name_jobs
 from nta.cli.exits import SOME_FAILED, report
 from nta.cli.options import (
     debug_option,
@@ -88,57 +88,45 @@ def inspect(videos: tuple[str, ...], output: str, sop: str | None, **rest: Any) 
     DIR/NAME_inspect.png.
     """
     settings = protocol(sop, {knob: rest.pop(knob) for knob in KNOBS if KNOBS[knob].section in _SECTIONS})
+    manner = Manner(settings, **rest)
     jobs = [(job.video, job.folder.with_name(f"{job.folder.name}_inspect.png")) for job in name_jobs(videos, None, Path(output))]
     failed = False
-    for number, (video, picture) in enumerate(jobs):
+    for video, picture in jobs:
         try:
-            inspect_one(video, picture, settings, first=number == 0, several=len(jobs) > 1, **rest)
+            inspect_one(video, picture, manner, several=len(jobs) > 1)
         except Exception as error:
             if len(jobs) == 1:
                 raise
-            report(error, debug=rest["debug"], subject=video)
+            report(error, debug=manner.debug, subject=video)
             failed = True
     return SOME_FAILED if failed else 0
 
 
-def inspect_one(
-    video: str,
-    picture: Path,
-    settings: Any,
-    *,
-    first: bool,
-    several: bool,
-    as_json: bool,
-    with_figure: bool,
-    threads: int | None,
-    quiet: bool,
-    verbose: bool,
-    debug: bool,
-) -> None:
+def inspect_one(video: str, picture: Path, manner: Manner, *, several: bool) -> None:
     """Inspect a video, write its picture, and print what was found."""
     from nta import preview
     from nta.inspect import inspect
 
-    if with_figure:
+    if manner.with_figure:
         preview.check_place(picture)
-    with progress_bars(picture.stem.removesuffix("_inspect"), quiet=quiet) as progress:
+    with progress_bars(picture.stem.removesuffix("_inspect"), quiet=manner.quiet) as progress:
         watch = Stopwatch(progress)
-        found = inspect(video, settings, threads=threads, progress=watch)
+        found = inspect(video, manner.settings, threads=manner.threads, progress=watch)
         watch("look closer", 1, 1)
-        if with_figure:
+        if manner.with_figure:
             preview.write(found, picture)
             watch("draw", 1, 1)
     for warning in found.notices:
         warning_line(about(video if several else "", warning.message))
-    if as_json:
+    if manner.as_json:
         from nta.tables import to_json
 
-        say(to_json({**found.summary(), "picture": str(picture) if with_figure else None}))
-    elif not quiet:
+        say(to_json({**found.summary(), "picture": str(picture) if manner.with_figure else None}))
+    elif not manner.quiet:
         say_table(terminal_page(found))
-        place = ["", f"picture  {picture}"] if with_figure else []
+        place = ["", f"picture  {picture}"] if manner.with_figure else []
         say("\n".join(["", "to analyse it:", f"  {found.suggestion}", *place, *([""] if several else [])]))
-    if verbose:
+    if manner.verbose:
         for name, used in found.spots.chosen.items():
             notice(f"spots: {name} = {used.value} ({used.source})")
         for stage, seconds in watch.seconds.items():
