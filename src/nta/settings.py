@@ -99,7 +99,7 @@ class VideoSettings:
 class SpotSettings:
     """How particles are found in a frame."""
 
-    engine: str = _knob("trackpy", "who finds and links", choices=("trackpy",), example="trackpy")
+    engine: str = _knob("nta", "who finds and links: nta, or trackpy for comparison", choices=("nta", "trackpy"), example="trackpy")
     false_spots_per_frame: float = _knob(
         0.1, "expected false detections in a frame; sets the threshold", unit="1/frame", low=1e-6, high=1000, example="0.1"
     )
