@@ -22,7 +22,8 @@ class Scene:
     `snr` is the height of a spot over the SD of a background pixel's noise, photons, read-out and rounding together. `electrons_per_grey`
     infinite: no photon noise. `apart_px`: least distance of two spots of a frame; `rim_px`: of a spot's centre from the edge, so that no
     detector's rim counts against it. `uneven`: range of the light over the field, relative; `level_drift`: what the light loses over
-    the film, relative; `pattern_drift_px`: how far its pattern moves meanwhile.
+    the film, relative; `pattern_drift_px`: how far its pattern moves meanwhile. `hot_noise`: hot pixels have the photon noise of what they
+    show, as those of a dark current do.
     """
 
     height: int = 480
@@ -38,6 +39,7 @@ class Scene:
     level_drift: float = 0.0
     pattern_drift_px: float = 0.0
     hot: int = 0
+    hot_noise: bool = False
     stuck: int = 0
     apart_px: float = 0.0
     rim_px: float = 8.0
@@ -139,7 +141,7 @@ def make_film(scene: Scene, n_frames: int) -> Film:
         add_spots(mean, place[i], np.full(scene.spots, scene.peak), scene.sigma_px)
         add_spots(mean, stuck, stuck_peak, scene.sigma_px)
         offset = np.zeros_like(mean)
-        offset[hot[:, 1], hot[:, 0]] = hot_grey
+        (mean if scene.hot_noise else offset)[hot[:, 1], hot[:, 0]] += hot_grey
         frames[i] = _expose(scene, mean, offset, rng)
     return Film(scene, frames, place[..., 0], place[..., 1], np.concatenate([hot.astype(float), stuck]))
 
