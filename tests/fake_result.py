@@ -142,7 +142,7 @@ def empty_result(*, name: str = "black", path: str = "black.tif", sha256: str = 
     return replace(
         full,
         spots=spots,
-        tracks=Tracks(spots, np.zeros(1, dtype=np.int64), no_int.astype(np.uint32)),
+        tracks=Tracks(spots, np.zeros(1, dtype=np.int64), no_int.astype(np.uint32), nothing, np.ones(1)),
         drift=Drift(np.zeros(N_FRAMES), np.zeros(N_FRAMES), 30),
         diffusion=replace(
             full.diffusion,
@@ -222,4 +222,6 @@ def _tracks(rng: np.random.Generator, n_spots: np.ndarray) -> Tracks:
         noise=np.full(N_FRAMES, 1.5),
         area_px=460.0 * 620.0,
     )
-    return Tracks(spots, start, np.zeros(len(n_spots), dtype=np.uint32))
+    chance = rng.uniform(0.999, 1, total)
+    chance[start[:-1]] = 1
+    return Tracks(spots, start, np.zeros(len(n_spots), dtype=np.uint32), chance, np.full(1, 7.5))

@@ -5,13 +5,16 @@ Nothing here is shared with `nta.kernels`: formulas are written out from the pap
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 from scipy.special import ndtr
-from scipy.stats import norm, poisson
+from scipy.stats import lomax, norm, poisson
+from scipy.stats import t as student
 
 from nta.settings import Settings, Used
 from nta.spots import Spots
@@ -47,7 +50,7 @@ def track_loglik(
     diffusion_um2_s: np.ndarray,
     dt_s: float,
     exposure_s: float,
-    gate_um: float,
+    gate_um: np.ndarray,
     wrong_share: float = 0.0,
 ) -> np.ndarray:
     """Return what `nta.kernels.likelihood.track_loglik` writes: dense normals, the whole track or cut in two at one wrong link."""
@@ -63,14 +66,20 @@ def track_loglik(
 
             terms = [piece(first, last) + n * math.log(1 - wrong_share)]
             if wrong_share > 0:
-                anywhere = math.log(wrong_share / (math.pi * gate_um**2)) + (n - 1) * math.log(1 - wrong_share)
-                terms += [piece(first, cut) + anywhere + piece(cut, last) for cut in range(first + 1, last)]
+                for cut in range(first + 1, last):
+                    anywhere = wrong_share / (math.pi * _gate(frame[cut] - frame[cut - 1], gate_um) ** 2) * (1 - wrong_share) ** (n - 1)
+                    terms.append(piece(first, cut) + math.log(anywhere) + piece(cut, last))
             out[i, k] = np.logaddexp.reduce(terms)
     return out
 
 
+def _gate(lapse: int, gate_um: np.ndarray) -> float:
+    """Return the longest step over a number of frames."""
+    return float(gate_um[lapse - 1] if lapse <= len(gate_um) else gate_um[-1])
+
+
 def _normal(
-    x: np.ndarray, y: np.ndarray, frame: np.ndarray, variance: np.ndarray, d: float, dt_s: float, exposure_s: float, gate_um: float
+    x: np.ndarray, y: np.ndarray, frame: np.ndarray, variance: np.ndarray, d: float, dt_s: float, exposure_s: float, gate_um: np.ndarray
 ) -> float:
     """Return the log-likelihood of all steps of one track: a multivariate normal with a dense matrix, less the chance of each gate."""
     dx, dy = np.diff(x), np.diff(y)
@@ -79,9 +88,9 @@ def _normal(
     cov = step_covariance(frame, variance, d, dt_s, exposure_s)
     total = -len(dx) * math.log(2 * math.pi) - float(np.linalg.slogdet(cov)[1])
     total -= 0.5 * float(dx @ np.linalg.solve(cov, dx) + dy @ np.linalg.solve(cov, dy))
-    for v in np.diag(cov):
+    for v, lapse in zip(np.diag(cov), np.diff(frame), strict=True):
         # a two-dimensional Gaussian lies within r with probability 1 - exp(-r^2 / 2v)
-        total -= math.log(-math.expm1(-(gate_um**2) / (2 * v)))
+        total -= math.log(-math.expm1(-(_gate(lapse, gate_um) ** 2) / (2 * v)))
     return total
 
 
@@ -309,7 +318,8 @@ def make_tracks(
     least = (settings or Settings()).tracks.min_frames
     flags = np.where(count == 1, int(Flag.UNLINKED), np.where(count < least, int(Flag.TOO_SHORT), 0)).astype(np.uint32)
     chosen = {"search_range_px": Used(gate_px, "measured"), "gap_frames": Used(gap, "measured"), "min_frames": Used(least, "default")}
-    return Tracks(spots, np.concatenate([[0], np.cumsum(count)]).astype(np.int64), flags, chosen)
+    start = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    return Tracks(spots, start, flags, np.ones(len(spots)), gate_px * np.sqrt(np.arange(1, gap + 2)), chosen)
 
 
 def brownian_tracks(
@@ -332,3 +342,131 @@ def brownian_tracks(
     paths = [(frame, at[i, :, 0], at[i, :, 1]) for i in range(n_tracks)]
     columns = {"gate_px": 60.0, "sd_px": sigma_um / pixel_um if sd_px is None else sd_px, **columns}
     return make_tracks(paths, n_frames=n_frames, **columns)
+
+
+def best_choice(gain: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the largest total of a matrix's entries, at most one in a row and a column, and the column of each row (-1 for none)."""
+    rows, columns = gain.shape
+    padded = np.hstack([np.maximum(gain, 0.0), np.zeros((rows, rows))])
+    i, j = linear_sum_assignment(padded, maximize=True)
+    chosen = np.where((j < columns) & (gain[i, np.minimum(j, columns - 1)] > 0), j, -1)
+    return float(padded[i, j].sum()), chosen
+
+
+def choice_chances(gain: np.ndarray) -> np.ndarray:
+    """Return the chance of each entry, where a choice of at most one in a row and a column is as likely as the exponential of its total."""
+    rows, columns = gain.shape
+    weight = np.zeros(gain.shape)
+    total = 0.0
+    for choice in itertools.product(range(-1, columns), repeat=rows):
+        taken = [c for c in choice if c >= 0]
+        if len(set(taken)) == len(taken):
+            likely = math.exp(sum(gain[r, c] for r, c in enumerate(choice) if c >= 0))
+            total += likely
+            for r, c in enumerate(choice):
+                if c >= 0:
+                    weight[r, c] += likely
+    return weight / total
+
+
+def link(
+    x_px: np.ndarray,
+    y_px: np.ndarray,
+    variance_px2: np.ndarray,
+    brightness: np.ndarray,
+    prior_px2: np.ndarray,
+    log_odds: np.ndarray,
+    log_new: np.ndarray,
+    frame: np.ndarray,
+    gate_px: np.ndarray,
+    prior_steps: float,
+    follow: float,
+    tail: float,
+    noise_share: float,
+) -> np.ndarray:
+    """Return the spot before each one, -1 for none, as `nta.kernels.link.link` finds it: every track against every spot, dense matrices."""
+    before = np.full(len(x_px), -1)
+    tracks: list[dict[str, Any]] = []
+    for f in np.unique(frame):
+        here = np.flatnonzero(frame == f)
+        open_ = [track for track in tracks if f - frame[track["last"]] <= len(log_odds)]
+        gain = np.full((max(len(open_), 1), len(here)), -np.inf)
+        ratio = np.ones(gain.shape)
+        for r, track in enumerate(open_):
+            i, lapse = track["last"], f - frame[track["last"]]
+            mean = track["total"] / track["steps"]
+            motion = max(mean - track["noise"] / track["steps"], noise_share * mean)
+            for c, j in enumerate(here):
+                square = (x_px[j] - x_px[i]) ** 2 + (y_px[j] - y_px[i]) ** 2
+                if square >= gate_px[lapse - 1] ** 2:
+                    continue
+                ratio[r, c] = (motion * lapse + 2 * (variance_px2[i] + variance_px2[j])) / mean
+                step = lomax.pdf(square, track["steps"], scale=ratio[r, c] * track["total"]) / math.pi
+                change = student.pdf(brightness[j] - track["level"], tail, scale=math.sqrt(lapse))
+                gain[r, c] = log_odds[lapse - 1, i] + math.log(step * change) - log_new[j]
+        chosen = best_choice(gain)[1] if open_ else np.full(1, -1)
+        owner = {here[c]: r for r, c in enumerate(chosen) if c >= 0}
+        for c, j in enumerate(here):
+            if j in owner:
+                track, i = open_[owner[j]], open_[owner[j]]["last"]
+                before[j] = i
+                track["total"] += ((x_px[j] - x_px[i]) ** 2 + (y_px[j] - y_px[i]) ** 2) / ratio[owner[j], c]
+                track["noise"] += 2 * (variance_px2[i] + variance_px2[j])
+                track["level"] += follow * (brightness[j] - track["level"])
+                track["steps"] += 1
+                track["last"] = j
+            else:
+                noise = min(prior_steps * 4 * variance_px2[j], prior_px2[j])
+                tracks.append({"last": j, "total": prior_px2[j], "steps": prior_steps, "noise": noise, "level": brightness[j]})
+    return before
+
+
+def crowd(
+    rng: np.random.Generator,
+    n: int,
+    n_frames: int,
+    side_px: float,
+    *,
+    step_px: Any = (0.8, 4.0),
+    flow_px: Any = (0.0, 0.0),
+    missed: float = 0.05,
+    false_spots: float = 0.2,
+    depth: float = 3.0,
+) -> tuple[Spots, np.ndarray]:
+    """Return spots of `n` particles in a light sheet that drift through a periodic square, and the particle of each.
+
+    Steps lie evenly in ln between two ends, depth in units of the sheet's SD is periodic at ``+- depth``, steps along it are a twentieth
+    of the others. The slower are the brighter. A false spot is a particle of its own.
+    """
+    step = np.exp(rng.uniform(*np.log(step_px), n))
+    peak = 30.0 * (np.sqrt(np.prod(step_px)) / step) ** 0.5
+    at, z, turns = rng.uniform(0, side_px, (n, 2)), rng.uniform(-depth, depth, n), np.zeros((n, 3), np.int64)
+    rows: list[np.ndarray] = []
+    for f in range(n_frames):
+        snr = peak * np.exp(-(z**2) / 2) * np.exp(0.05 * rng.normal(size=n)) + rng.normal(size=n)
+        k = np.flatnonzero((snr > 5) & (rng.random(n) >= missed))
+        seen = at[k] + 2.0 / snr[k, None] * rng.normal(size=(len(k), 2))
+        name = ((k * 1000 + turns[k, 0]) * 1000 + turns[k, 1]) * 1000 + turns[k, 2]
+        rows.append(np.column_stack([np.full(len(k), f), seen, snr[k], name]))
+        m = rng.poisson(false_spots)
+        strange = -1.0 - np.arange(m) - 1000 * f
+        rows.append(np.column_stack([np.full(m, f), rng.uniform(0, side_px, (m, 2)), 5 + rng.exponential(0.3, m), strange]))
+        at = at + step[:, None] * rng.normal(size=(n, 2)) + flow_px
+        z = z + 0.05 * step * rng.normal(size=n)
+        turns += np.column_stack([np.floor(at / side_px), np.floor((z + depth) / (2 * depth))]).astype(np.int64)
+        at, z = at % side_px, (z + depth) % (2 * depth) - depth
+    table = np.concatenate(rows)
+    table = table[rng.permutation(len(table))]
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    sd = 2.0 / table[:, 3]
+    spots = make_spots(
+        table[:, 0], table[:, 1], table[:, 2], n_frames=n_frames, snr=table[:, 3], x_sd_px=sd, y_sd_px=sd, area_px=side_px * side_px
+    )
+    return spots, np.unique(table[:, 4], return_inverse=True)[1]
+
+
+def linked_pairs(frame: np.ndarray, particle: np.ndarray) -> set[tuple[int, int]]:
+    """Return the row numbers of each two spots that follow each other in a track."""
+    order = np.lexsort((frame, particle))
+    same = np.diff(particle[order]) == 0
+    return set(zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True))

@@ -30,13 +30,25 @@ def loglik(
     d: np.ndarray,
     dt: float = 1 / 30,
     exposure: float = 0.015,
-    gate: float = math.inf,
+    gate: float | np.ndarray = math.inf,
     wrong: float = 0.0,
 ) -> np.ndarray:
     """Return what the kernel writes, whatever the types given."""
     out = np.full((len(start) - 1, len(d)), np.nan)
     values = np.full(x.shape, variance)
-    track_loglik(x, y, frame.astype(np.int64), values, start.astype(np.int64), np.asarray(d, float), dt, exposure, gate, wrong, out)
+    track_loglik(
+        x,
+        y,
+        frame.astype(np.int64),
+        values,
+        start.astype(np.int64),
+        np.asarray(d, float),
+        dt,
+        exposure,
+        np.atleast_1d(gate).astype(float),
+        wrong,
+        out,
+    )
     return out
 
 
@@ -70,19 +82,22 @@ def twin_of(track: dict[str, Any]) -> dict[str, Any]:
     return {names[name]: value for name, value in track.items()}
 
 
-@given(random_tracks(), st.floats(0.001, 0.1), st.floats(0, 1), st.sampled_from([0.3, 1.0, 5.0, math.inf]))
+GATES = [np.array(gate) for gate in ([0.3], [1.0, 2.0], [5.0, 0.5, 7.0], [math.inf])]
+
+
+@given(random_tracks(), st.floats(0.001, 0.1), st.floats(0, 1), st.sampled_from(GATES))
 @settings(max_examples=60)
-def test_likelihood_equals_a_dense_normal_with_gaps_spot_errors_and_gate(
-    track: dict[str, Any], dt: float, shutter: float, gate: float
+def test_likelihood_equals_a_dense_normal_with_gaps_spot_errors_and_gates(
+    track: dict[str, Any], dt: float, shutter: float, gate: np.ndarray
 ) -> None:
     fast = loglik(**track, dt=dt, exposure=shutter * dt, gate=gate)
     slow = naive.track_loglik(**twin_of(track), dt_s=dt, exposure_s=shutter * dt, gate_um=gate)
     assert fast == pytest.approx(slow, rel=1e-9, abs=1e-9)
 
 
-@given(random_tracks(), st.floats(0.001, 0.1), st.floats(0, 1), st.sampled_from([0.3, 2.0, 20.0]), st.floats(1e-6, 0.5))
+@given(random_tracks(), st.floats(0.001, 0.1), st.floats(0, 1), st.sampled_from(GATES[:3]), st.floats(1e-6, 0.5))
 @settings(max_examples=40)
-def test_a_wrong_link_cuts_a_track_in_two(track: dict[str, Any], dt: float, shutter: float, gate: float, wrong: float) -> None:
+def test_a_wrong_link_cuts_a_track_in_two(track: dict[str, Any], dt: float, shutter: float, gate: np.ndarray, wrong: float) -> None:
     fast = loglik(**track, dt=dt, exposure=shutter * dt, gate=gate, wrong=wrong)
     slow = naive.track_loglik(**twin_of(track), dt_s=dt, exposure_s=shutter * dt, gate_um=gate, wrong_share=wrong)
     assert fast == pytest.approx(slow, rel=1e-9, abs=1e-9)

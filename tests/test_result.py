@@ -22,7 +22,7 @@ HISTOGRAM = (
     "concentration_per_ml concentration_low_per_ml concentration_high_per_ml"
 ).split()
 PARTICLES = (
-    "particle first_frame last_frame frames x_um y_um diffusion_um2_s diameter_nm diameter_low_nm diameter_high_nm class "
+    "particle first_frame last_frame frames one_particle x_um y_um diffusion_um2_s diameter_nm diameter_low_nm diameter_high_nm class "
     "p_below_30 p_exosome p_microvesicle p_apoptotic_body signal snr flags"
 ).split()
 TRACKS = "frame particle x y signal snr x_sd_px y_sd_px width_px flags".split()

@@ -74,13 +74,13 @@ EXPOSURE_SHORT = 0.06  # frames; false links and missed smears shorten what is r
 
 @dataclass(frozen=True)
 class _Model:
-    """What all tracks share. A spot's variance is ``floor_um^2 + factor^2`` times its own.
+    """What all tracks share. A spot's variance is ``floor_um^2 + factor^2`` times its own, `gate_um` the longest step over 1, 2 ... `dt_s`.
 
     The smear by motion during the exposure is in a spot's own variance already: it comes from the signal of the smeared spot.
     """
 
     dt_s: float
-    gate_um: float
+    gate_um: np.ndarray
     floor_um: float
     factor: float
     exposure_s: float
@@ -108,7 +108,10 @@ class _Model:
 
     def loglik_noise(self, steps: Steps) -> np.ndarray:
         """Return the log-likelihood of steps that are anywhere in the gate, (sub-tracks,)."""
-        return -np.log(np.pi * self.gate_um**2) * (np.diff(steps.start) - 1)
+        lapse = np.diff(steps.frame, append=0)
+        lapse[steps.start[1:] - 1] = 0
+        log_area = np.append(0.0, np.log(np.pi * self.gate_um**2))
+        return -np.add.reduceat(log_area[np.minimum(lapse, len(self.gate_um))], steps.start[:-1])
 
 
 def size_grid_nm() -> np.ndarray:
@@ -172,7 +175,7 @@ def _fit_model(
     model = _Model(
         dt_s=dt_s,
         # a stride is as many steps, each within the gate
-        gate_um=tracks.chosen["search_range_px"].value * pixel_um * np.sqrt(stride),
+        gate_um=tracks.gate_px * pixel_um * np.sqrt(stride),
         floor_um=pixel_um * np.exp(prior[0][0]),
         factor=np.exp(prior[0][1]),
         wrong_share=_logistic(prior[0][2]),
@@ -285,7 +288,7 @@ def _loneliest(tracks: Tracks, owner: np.ndarray) -> np.ndarray:
     """
     from scipy.spatial import cKDTree
 
-    spots, reach = tracks.spots, tracks.chosen["search_range_px"].value / 2
+    spots, reach = tracks.spots, tracks.gate_px[0] / 2
     # frames far apart in a third coordinate: one tree for the whole video
     tree = cKDTree(np.column_stack([spots.x_px, spots.y_px, spots.frame * (4.0 * reach)]))
     met = np.zeros(len(spots), bool)

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 
 from nta.errors import Notice
-from nta.flags import Flag
+from nta.flags import REFUSED, Flag
 from nta.result import Result
+from nta.tracks import Tracks
 
 FEW_PARTICLES = 50
 SATURATED_SHARE = 0.2
@@ -41,7 +42,8 @@ def find_notices(result: Result) -> tuple[Notice, ...]:
     saturated = float(np.mean(spots.flags & np.uint32(Flag.SATURATED) > 0))
     if saturated > SATURATED_SHARE:
         warn("saturated", f"{100 * saturated:.0f} % of the spots reach the camera's ceiling; lower the gain or the exposure")
-    wrong = result.diffusion.chosen["wrong_link_share"].value
+    # by how well steps fit their tracks, and by who else was near
+    wrong = max(result.diffusion.chosen["wrong_link_share"].value, _doubtful_links(tracks))
     if wrong > CROWDED:
         warn("crowded", f"crowded: {100 * wrong:.1f} % of the links lead to another particle; dilute the sample")
     particles = distribution.independent_particles
@@ -52,6 +54,15 @@ def find_notices(result: Result) -> tuple[Notice, ...]:
     if distribution.share(0.0, distribution.grid_nm[3]).value > 0.01:
         warn("below_grid", f"more than 1 % of the particles are at the lower end of the sizes considered, {distribution.grid_nm[0]:g} nm")
     return (*found, *_median_in_gap(result))
+
+
+def _doubtful_links(tracks: Tracks) -> float:
+    """Return the share of links that lead to another particle, by the chances that linking gave them; 0 where it gave none."""
+    sized = (tracks.flags & np.uint32(REFUSED)) == 0
+    inside = sized[tracks.track_of_spot]
+    inside[tracks.start[:-1]] = False
+    doubt = 1.0 - tracks.link_chance[inside]
+    return float(np.nan_to_num(doubt).mean()) if len(doubt) else 0.0
 
 
 def _median_in_gap(result: Result) -> list[Notice]:

@@ -120,7 +120,8 @@ class Result:
     def particles_frame(self) -> pd.DataFrame:
         """Return one row a track of two or more spots: where, how fast, how large, which class, and why refused.
 
-        `particle` is a running number, the same as in `tracks_frame`; `frames` the number of spots, `x_um, y_um` their mean position,
+        `particle` is a running number, the same as in `tracks_frame`; `frames` the number of spots, `one_particle`
+        the chance that all its links are right, `x_um, y_um` their mean position,
         `signal, snr` their medians. ``class`` is empty and ``p_<class>`` NaN where the track was not sized.
         """
         import pandas as pd
@@ -136,6 +137,7 @@ class Result:
             "first_frame": spots.frame[first],
             "last_frame": spots.frame[last],
             "frames": tracks.n_spots[rows],
+            "one_particle": tracks.one_particle[rows],
             "x_um": _means(tracks, spots.x_px)[rows] * um,
             "y_um": _means(tracks, spots.y_px)[rows] * um,
             "diffusion_um2_s": speed[rows],

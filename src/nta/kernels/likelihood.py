@@ -14,7 +14,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 @jit(
     "void(float64[::1], float64[::1], int64[::1], float64[::1], int64[::1], float64[::1], "
-    "float64, float64, float64, float64, float64[:,::1])",
+    "float64, float64, float64[::1], float64, float64[:,::1])",
     **JIT,
 )
 def track_loglik(
@@ -26,7 +26,7 @@ def track_loglik(
     diffusion_um2_s: np.ndarray,
     dt_s: float,
     exposure_s: float,
-    gate_um: float,
+    gate_um: np.ndarray,
     wrong_share: float,
     out: np.ndarray,
 ) -> None:
@@ -37,10 +37,11 @@ def track_loglik(
         Var(dx_i)          = 2 D g dt - 2 D te / 3 + s_i + s_(i+1)
         Cov(dx_i, dx_(i+1)) = D te / 3 - s_(i+1)
 
-    with ``s_i = variance_um2[i]``, the localisation variance of spot i. `gate_um` truncates: a link longer than it was never made, so
-    each step is divided by its chance to lie within. A share `wrong_share` of the links leads to a stranger, anywhere in the gate: the
-    likelihood is the sum over no wrong link and one at each step, which cuts the track in two independent pieces.
-    Two axes, positions in um, variances per axis; ``start`` holds the first row of each track and the end of the last.
+    with ``s_i = variance_um2[i]``, the localisation variance of spot i. ``gate_um[g - 1]`` truncates a step over g frames, the last one
+    those over more: a longer link was never made, so each step is divided by its chance to lie within. A share `wrong_share` of the
+    links leads to a stranger, anywhere in the gate: the likelihood is the sum over no wrong link and one at each step, which cuts the
+    track in two independent pieces. Two axes, positions in um, variances per axis; ``start`` holds the first row of each track and the
+    end of the last.
     """
     n_tracks = len(start) - 1
     longest = 0
@@ -48,11 +49,15 @@ def track_loglik(
         longest = max(longest, start[i + 1] - start[i])
     before = np.empty(longest)
     after = np.empty(longest)
-    half_gate2 = 0.5 * gate_um * gate_um
     log_right = math.log(1.0 - wrong_share)
-    log_wrong = math.log(wrong_share / (math.pi * gate_um * gate_um)) if wrong_share > 0.0 else -math.inf
+    half_gate2, log_wrong = np.empty(longest), np.full(longest, -math.inf)
     for i in range(n_tracks):
         first, n = start[i], start[i + 1] - start[i]
+        for j in range(n - 1):
+            gate = gate_um[min(frame[first + j + 1] - frame[first + j], len(gate_um)) - 1]
+            half_gate2[j] = 0.5 * gate * gate
+            if wrong_share > 0.0:
+                log_wrong[j] = math.log(wrong_share / (math.pi * gate * gate))
         for k in range(len(diffusion_um2_s)):
             d = diffusion_um2_s[k]
             blur = d * exposure_s / 3.0
@@ -78,7 +83,7 @@ def track_loglik(
                         pivot = variance - ratio * shared
                         zx, zy = dx - ratio * zx, dy - ratio * zy
                     total -= LOG_2PI + math.log(pivot) + (zx * zx + zy * zy) / (2.0 * pivot)
-                    tail = half_gate2 / variance
+                    tail = half_gate2[min(a, b) - first] / variance
                     if tail < 30.0:
                         total -= math.log(-math.expm1(-tail))
                     if way == 0:
@@ -89,9 +94,9 @@ def track_loglik(
             if wrong_share > 0.0:
                 best = whole
                 for j in range(n - 1):
-                    best = max(best, log_wrong + before[j] + after[j + 1] + (n - 2) * log_right)
+                    best = max(best, log_wrong[j] + before[j] + after[j + 1] + (n - 2) * log_right)
                 summed = math.exp(whole - best)
                 for j in range(n - 1):
-                    summed += math.exp(log_wrong + before[j] + after[j + 1] + (n - 2) * log_right - best)
+                    summed += math.exp(log_wrong[j] + before[j] + after[j + 1] + (n - 2) * log_right - best)
                 whole = best + math.log(summed)
             out[i, k] = whole
