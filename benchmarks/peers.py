@@ -115,9 +115,9 @@ class Peer:
 
 
 PEERS = (
-    Peer("trackpy", "trackpy", trackpy_locate, {"diameter": (5, 7, 9, 11, 13, 15), "separation": (3, 4, 6, None)}),
+    Peer("trackpy", "trackpy", trackpy_locate, {"diameter": (5, 7, 9, 11, 13, 15), "separation": (3, 4, None)}),
     Peer("blob_log", "skimage", blob_log, {"sigma": (1.2, 1.6, 2.0)}),
-    Peer("peak_local_max", "skimage", peak_local_max, {"sigma": (1.0, 1.4, 2.0), "min_distance": (2, 3)}),
+    Peer("peak_local_max", "skimage", peak_local_max, {"sigma": (1.0, 1.4, 2.0), "min_distance": (2,)}),
     Peer("opencv", "cv2", opencv, {"sigma": (1.0, 1.4, 1.8), "ratio": (1.6, 2.5, 4.0), "reach": (2, 3)}),
 )
 
