@@ -85,9 +85,10 @@ def _race(kind: str, snr: float, film: Film, peers: list[Tuned], options: argpar
             bars.append(bench.row(kind, f"{snr:g}", f"{least:g} times as fast as {name}", f"{ratio:.1f}", bench.verdict(ratio >= least)))
     if "trackpy" in scores:
         # of the same frames; the false spots that were asked for are no fault
-        good = on_few >= scores["trackpy"][0] - FALSE_SPOTS / (2 * film.scene.spots)
-        seen = f"{on_few:.4f}, {scores['trackpy'][0]:.4f}"
-        bars.append(bench.row(kind, f"{snr:g}", "F1 of nta at least tuned trackpy's, same frames", seen, bench.verdict(good)))
+        theirs = max(scores[name][0] for name in ("trackpy", "trackpy, fast"))
+        good = on_few >= theirs - FALSE_SPOTS / (2 * film.scene.spots)
+        seen = f"{on_few:.4f}, {theirs:.4f}"
+        bars.append(bench.row(kind, f"{snr:g}", "F1 of nta at least the better tuned trackpy's, same frames", seen, bench.verdict(good)))
     return bars
 
 

@@ -25,7 +25,8 @@ from nta.spots import Spots, find_spots
 
 RADIUS_PX = 2.0  # a spot found is a true one when it lies this near
 SHARES = np.concatenate([np.linspace(0.5, 0.9, 6), np.linspace(0.92, 1.08, 9), np.linspace(1.15, 1.7, 6)])  # of the true number, in tuning
-LOSS = 0.002  # of F1, that speed may cost
+FINE = 0.06  # of the true number, either way, in the second round
+LOSS = 0.002  # of F1, that speed or the nearer places may cost
 
 Places = list[tuple[np.ndarray, np.ndarray]]
 Ranked = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -127,23 +128,34 @@ def tune(peer: Peer, training: Film) -> tuple[Tuned, float]:
 
     Of options that are as good within `LOSS`, those whose places are the nearest to the truth.
     """
-    tried: list[tuple[float, Tuned]] = []
+    tried: list[tuple[float, float, dict[str, Any], list[Ranked]]] = []
     for options in peer.choices():
         ranked = [peer.find(frame, 0.0, **options) for frame in training.frames]
-        ranks = _ranks(np.sort(np.concatenate([rank for _, _, rank in ranked]))[::-1], training.x_px.size)
-        scores = [f1([(x[rank > least], y[rank > least]) for x, y, rank in ranked], training)[0] for least in ranks]
-        as_good = np.flatnonzero(scores == np.max(scores))
-        tried.append((max(scores), Tuned(peer.name, peer.find, options, float(ranks[as_good[len(as_good) // 2]]))))
-    best = max(score for score, _ in tried)
-    _, chosen, score = min(((rmse_px(t(training.frames), training), t, s) for s, t in tried if s >= best - LOSS), key=lambda c: c[0])
+        tried.append((*_least(ranked, SHARES, training), options, ranked))
+    best = max(score for score, *_ in tried)
+    choices = []
+    for score, least, options, ranked in tried:
+        if score >= best - LOSS:
+            # as fine as can be about what was good; more spots than in the grid's steps are not at stake
+            kept = sum(int(np.sum(rank > least)) for _, _, rank in ranked) / training.x_px.size
+            score, least = _least(ranked, np.linspace(kept - FINE, kept + FINE, 61), training)
+            tuned = Tuned(peer.name, peer.find, options, least)
+            choices.append((rmse_px(tuned(training.frames), training), score, tuned))
+    best = max(score for _, score, _ in choices)
+    _, score, chosen = min((c for c in choices if c[1] >= best - LOSS), key=lambda c: c[0])
     return chosen, score
 
 
-def _ranks(ranks: np.ndarray, n_true: int) -> np.ndarray:
-    """Return the ranks that keep from half as many spots as are true to nearly twice as many."""
-    if not len(ranks):
-        return np.zeros(1)
-    return np.unique(ranks[np.minimum((SHARES * n_true).astype(int), len(ranks) - 1)])
+def _least(ranked: list[Ranked], shares: np.ndarray, training: Film) -> tuple[float, float]:
+    """Return the best F1 when `shares` of the true number are kept, and the rank to stop at, midway between kept and not."""
+    ranks = np.sort(np.concatenate([rank for _, _, rank in ranked]))[::-1]
+    if len(ranks) < 2:
+        return 0.0, 0.0
+    last = np.unique(np.clip((shares * training.x_px.size).astype(int), 1, len(ranks) - 1))
+    middle = (ranks[last - 1] + ranks[last]) / 2
+    scores = np.array([f1([(x[rank > least], y[rank > least]) for x, y, rank in ranked], training)[0] for least in middle])
+    as_good = np.flatnonzero(scores == scores.max())
+    return float(scores.max()), float(middle[as_good[len(as_good) // 2]])
 
 
 def hasten(trackpy: Tuned, training: Film, f1_tuned: float) -> Tuned:
