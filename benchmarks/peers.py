@@ -7,6 +7,7 @@ is mostly run, tuned and made as fast as it can be, and with its defaults. A pee
 from __future__ import annotations
 
 import itertools
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ from nta.spots import Spots, find_spots
 RADIUS_PX = 2.0  # a spot found is a true one when it lies this near
 SHARES = np.concatenate([np.linspace(0.5, 0.9, 6), np.linspace(0.92, 1.08, 9), np.linspace(1.15, 1.7, 6)])  # of the true number, in tuning
 FINE = 0.06  # of the true number, either way, in the second round
-LOSS = 0.002  # of F1, that speed or the nearer places may cost
+LOSS = 0.002  # of F1, that speed or nearer places may cost
+NEAR = 1.03  # of the error, that speed may cost
 
 Places = list[tuple[np.ndarray, np.ndarray]]
 Ranked = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -126,7 +128,7 @@ PEERS = (
 def tune(peer: Peer, training: Film) -> tuple[Tuned, float]:
     """Return the peer with the options and the least rank of the best F1 on `training`, and that F1.
 
-    Of options that are as good within `LOSS`, those whose places are the nearest to the truth.
+    Of options that are as good within `LOSS`, and whose places are as near to the truth within `NEAR`, the fastest.
     """
     tried: list[tuple[float, float, dict[str, Any], list[Ranked]]] = []
     for options in peer.choices():
@@ -140,9 +142,13 @@ def tune(peer: Peer, training: Film) -> tuple[Tuned, float]:
             kept = sum(int(np.sum(rank > least)) for _, _, rank in ranked) / training.x_px.size
             score, least = _least(ranked, np.linspace(kept - FINE, kept + FINE, 61), training)
             tuned = Tuned(peer.name, peer.find, options, least)
-            choices.append((rmse_px(tuned(training.frames), training), score, tuned))
-    best = max(score for _, score, _ in choices)
-    _, score, chosen = min((c for c in choices if c[1] >= best - LOSS), key=lambda c: c[0])
+            begun = time.process_time()
+            places = tuned(training.frames)
+            choices.append((time.process_time() - begun, rmse_px(places, training), score, tuned))
+    best = max(score for _, _, score, _ in choices)
+    choices = [c for c in choices if c[2] >= best - LOSS]
+    nearest = min(rmse for _, rmse, _, _ in choices)
+    _, _, score, chosen = min((c for c in choices if c[1] <= NEAR * nearest), key=lambda c: c[0])
     return chosen, score
 
 
