@@ -34,7 +34,7 @@ KINDS = {
 BARS = {"640x480, 60 spots": 60.0, "640x480, 200 spots": 22.0, "1280x1024, 60 spots": 60.0}  # times tuned trackpy's speed
 OPENCV_BAR, THREADS_BAR = 4.0, 1.6
 FALSE_SPOTS = 0.1  # a frame, nta's default
-TRAINING_SPOTS = 360  # in the frames that peers are tuned on, or three frames
+TRAINING_SPOTS = 360  # in the frames that peers are tuned on; fewer of large frames, whose tuning takes long
 
 
 def speed(options: argparse.Namespace) -> None:
@@ -56,7 +56,9 @@ def speed(options: argparse.Namespace) -> None:
 
 
 def _training_frames(scene: Scene, quick: bool) -> int:
-    return 2 if quick or scene.width > 1000 else max(3, TRAINING_SPOTS // scene.spots)
+    if quick:
+        return 2
+    return 4 if scene.width > 1000 else max(3, TRAINING_SPOTS // scene.spots)
 
 
 def _race(kind: str, snr: float, film: Film, peers: list[Tuned], options: argparse.Namespace) -> list[str]:
