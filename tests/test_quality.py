@@ -69,6 +69,16 @@ def test_a_crowd_is_said_with_its_number() -> None:
             assert "3.4 % of the links" in notices[0].message
 
 
+def test_doubtful_links_are_a_crowd_where_the_fit_finds_none() -> None:
+    result = good()
+    for chance, expected in ((0.995, []), (0.96, ["crowded"]), (np.nan, [])):
+        tracks = replace(result.tracks, link_chance=np.full(len(result.tracks.spots), chance))
+        notices = find_notices(replace(result, tracks=tracks))
+        assert [n.code for n in notices] == expected
+        if expected:
+            assert "4.0 % of the links" in notices[0].message
+
+
 @pytest.mark.parametrize(("particles", "expected"), [(49.0, ["few_particles"]), (51.0, [])])
 def test_few_particles_are_said(particles: float, expected: list[str]) -> None:
     result = good()

@@ -306,3 +306,17 @@ def test_tracks_end_where_frames_are_missing(engine: str) -> None:
     assert not np.any((first < 30) & (last >= 30))
     whole = link(spots_of([p[:30] for p in paths])[0], engine=engine)
     assert whole.notices == ()
+
+
+def test_a_track_is_one_particle_by_all_its_links() -> None:
+    rng = np.random.default_rng(17)
+    # two that keep each other company, two that are alone
+    paths = [walk(rng, 20, at, 1.5) for at in ((100.0, 100.0), (100.5, 100.0), (300.0, 300.0), (500.0, 100.0))]
+    spots, _ = spots_of(paths)
+    tracks = link(spots)
+    assert np.all(tracks.link_chance[tracks.start[:-1]] == 1)
+    assert tracks.one_particle == pytest.approx([np.prod(tracks.link_chance[a:b]) for a, b in pairwise(tracks.start)])
+    lonely = tracks.spots.x_px[tracks.start[:-1]] > 200
+    assert np.all(tracks.one_particle[lonely] > 0.97)
+    assert np.all(tracks.one_particle[~lonely] < 0.95)
+    assert np.all(np.isnan(link(spots, engine="trackpy").one_particle[tracks.n_spots > 1]))

@@ -31,7 +31,7 @@ class Links:
 
 
 PASSES = 2
-SAMPLE_SPOTS, RUNS, FEWEST_RUNS, SHORTEST_RUN = 12000, 12, 3, 10  # of the runs of frames that the passes before the last look at
+SAMPLE_SPOTS, RUNS, FEWEST_RUNS, SHORTEST_RUN = 6000, 12, 3, 10  # of the runs of frames that the passes before the last look at
 BREAK = 3  # frames without a spot, after which no track goes on
 
 

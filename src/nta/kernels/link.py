@@ -144,20 +144,42 @@ def weigh(
     """
     n_rows, n_columns = len(start) - 1, len(row_of)
     n_nodes = n_rows + n_columns
-    parent = np.arange(n_nodes)
-    rows, columns = np.zeros(n_nodes, np.int64), np.zeros(n_nodes, np.int64)
-    rows[:n_rows], columns[n_rows:] = 1, 1
-    loss = np.empty(len(column))
+    alone, spare = np.ones(n_rows), np.ones(n_columns)
+    loss, heard = np.empty(len(column)), np.zeros(n_columns, np.int64)
     for row in range(n_rows):
         e = edge_of[row]
         own = 0.0 if e < 0 else gain[e] - price[column[e]]
         for e in range(start[row], start[row + 1]):
             loss[e] = max(own - (gain[e] - price[column[e]]), 0.0)
-        if edge_of[row] >= 0:
-            root = n_rows + column[edge_of[row]]
-            parent[root], columns[row] = row, 1
+            if loss[e] < STAGES * STEP:
+                heard[column[e]] += 1
+    parent = np.arange(n_nodes)
+    rows, columns = np.zeros(n_nodes, np.int64), np.zeros(n_nodes, np.int64)
+    doubtful, n_doubtful = np.empty(n_rows, np.int64), 0
+    for row in range(n_rows):
+        said = 0
+        for e in range(start[row], start[row + 1]):
+            if loss[e] < STAGES * STEP:
+                said += heard[column[e]]
+        e = edge_of[row]
+        if said == 1 and e >= 0:
+            chance[row] = 1.0 / (1.0 + math.exp(-gain[e]))
+        if said <= 1:
+            continue
+        doubtful[n_doubtful], rows[row] = row, 1
+        n_doubtful += 1
+        if e >= 0:
+            # what a row has, and a column, when it is not taken within its group
+            alone[row], spare[column[e]] = math.exp(price[column[e]] - gain[e]), math.exp(-price[column[e]])
+            parent[n_rows + column[e]], columns[row] = row, 1
+    for d in range(n_doubtful):
+        row = doubtful[d]
+        for e in range(start[row], start[row + 1]):
+            if row_of[column[e]] < 0:
+                columns[n_rows + column[e]] = 1
     for stage in range(STAGES):
-        for row in range(n_rows):
+        for d in range(n_doubtful):
+            row = doubtful[d]
             for e in range(start[row], start[row + 1]):
                 if stage * STEP <= loss[e] < (stage + 1) * STEP:
                     a, b = _root(parent, row), _root(parent, n_rows + column[e])
@@ -165,13 +187,9 @@ def weigh(
                         parent[b] = a
                         rows[a] += rows[b]
                         columns[a] += columns[b]
-    # what a row has, and a column, when it is not taken within its group
-    alone, spare = np.empty(n_rows), np.exp(-price)
-    for row in range(n_rows):
-        e = edge_of[row]
-        alone[row] = math.exp(-(0.0 if e < 0 else gain[e] - price[column[e]]))
     unused, unclaimed = alone.copy(), spare.copy()
-    for row in range(n_rows):
+    for d in range(n_doubtful):
+        row = doubtful[d]
         for e in range(start[row], start[row + 1]):
             c = column[e]
             if loss[e] < STAGES * STEP and _root(parent, row) != _root(parent, n_rows + c):
@@ -241,26 +259,54 @@ def weigh(
                 chance[row] = with_it / whole
 
 
-@jit("void(float64[::1], float64[::1], float64, int64[::1], int64[::1], int64[::1])", **JIT)
-def bin_spots(x: np.ndarray, y: np.ndarray, cell: float, shape: np.ndarray, bound: np.ndarray, order: np.ndarray) -> None:
-    """Sort spots into the cells of a grid of ``shape[0]`` rows and ``shape[1]`` columns that begins at the least x and y.
+@jit("int64(float64[::1], float64[::1], int64, int64, float64, float64[::1], int64[::1], int64[::1], float64[::1], float64[::1])", **JIT)
+def bin_spots(
+    x: np.ndarray,
+    y: np.ndarray,
+    begin: int,
+    end: int,
+    least: float,
+    grid: np.ndarray,
+    bound: np.ndarray,
+    order: np.ndarray,
+    xs: np.ndarray,
+    ys: np.ndarray,
+) -> int:
+    """Sort the spots ``begin:end`` into the cells of a grid, as many as there are spots or of the side `least`, and return its columns.
 
-    Those of cell `c` are ``order[bound[c]:bound[c + 1]]``.
+    Those of cell `c` are ``order[bound[c]:bound[c + 1]]``, at `xs` and `ys`; `grid` is written: left, top, side of a cell, rows.
     """
-    left, top = x.min(), y.min()
-    bound[:] = 0
-    for j in range(len(x)):
-        bound[int((y[j] - top) / cell) * shape[1] + int((x[j] - left) / cell) + 1] += 1
-    for c in range(1, len(bound)):
+    n = end - begin
+    left, top, right, bottom = x[begin], y[begin], x[begin], y[begin]
+    for j in range(begin, end):
+        left, right = min(left, x[j]), max(right, x[j])
+        top, bottom = min(top, y[j]), max(bottom, y[j])
+    wide, high = right - left, bottom - top
+    side = max(least, math.sqrt(wide * high / n), max(wide, high) / n, 1e-9)
+    rows, columns = int(high / side) + 1, int(wide / side) + 1
+    grid[0], grid[1], grid[2], grid[3] = left, top, side, float(rows)
+    cells = rows * columns
+    for c in range(cells + 1):
+        bound[c] = 0
+    for j in range(begin, end):
+        bound[int((y[j] - top) / side) * columns + int((x[j] - left) / side)] += 1
+    for c in range(1, cells + 1):
         bound[c] += bound[c - 1]
-    for j in range(len(x) - 1, -1, -1):
-        # filled from the front of each cell; its bound is put back below
-        c = int((y[j] - top) / cell) * shape[1] + int((x[j] - left) / cell)
-        bound[c + 1] -= 1
-        order[bound[c + 1]] = j
-    for c in range(len(bound) - 1):
-        bound[c] = bound[c + 1]
-    bound[-1] = len(x)
+    for j in range(end - 1, begin - 1, -1):
+        # each cell is filled from its end, and its bound comes to its first
+        c = int((y[j] - top) / side) * columns + int((x[j] - left) / side)
+        k = bound[c] - 1
+        bound[c], order[k], xs[k], ys[k] = k, j, x[j], y[j]
+    return columns
+
+
+@jit("Tuple((int64[::1], float64[::1]))(int64[::1], float64[::1], int64, int64)", **JIT)
+def _longer(column: np.ndarray, gain: np.ndarray, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return both with room for `length`, the first `n` kept."""
+    new_column, new_gain = np.empty(length, np.int64), np.empty(length)
+    for e in range(n):
+        new_column[e], new_gain[e] = column[e], gain[e]
+    return new_column, new_gain
 
 
 @jit(
@@ -318,8 +364,16 @@ def link(
     live = np.empty(n_spots, np.int64)
     n_live, n_particles = 0, 0
     column, gain = np.empty(64, np.int64), np.empty(64)
-    finest, coarsest, newest = variance_px2.min(), variance_px2.max(), log_new.min()
-    spread = np.sqrt(np.arange(gap + 2.0))
+    most = 0
+    for f in range(n_frames):
+        most = max(most, first[f + 1] - first[f])
+    # a grid has a cell a spot, more where rows or columns are not filled
+    grid, bound = np.empty(4), np.empty(4 * most + 4, np.int64)
+    order, xs, ys = np.empty(most, np.int64), np.empty(most), np.empty(most)
+    finest, coarsest, newest = variance_px2[0], variance_px2[0], log_new[0]
+    for j in range(n_spots):
+        finest, coarsest = min(finest, variance_px2[j]), max(coarsest, variance_px2[j])
+        newest = min(newest, log_new[j])
     normal = math.lgamma(0.5 * (tail + 1.0)) - math.lgamma(0.5 * tail) - 0.5 * math.log(math.pi * tail)
     for f in range(n_frames):
         begin, n = first[f], first[f + 1] - first[f]
@@ -332,16 +386,9 @@ def link(
         start = np.zeros(n_live + 1, np.int64)
         row_of, edge_of = np.full(n, -1, np.int64), np.full(n_live, -1, np.int64)
         if n > 0 and n_live > 0:
-            xs, ys = x_px[begin : begin + n], y_px[begin : begin + n]
-            left, top = xs.min(), ys.min()
-            wide, high = xs.max() - left, ys.max() - top
-            # as many cells as spots, or half a gate wide
-            cell = max(0.5 * gate_px[0], math.sqrt(wide * high / n), max(wide, high) / n, 1e-9)
-            shape = np.array([int(high / cell) + 1, int(wide / cell) + 1])
-            bound, order = np.empty(shape[0] * shape[1] + 1, np.int64), np.empty(n, np.int64)
-            bin_spots(xs, ys, cell, shape, bound, order)
-            xs, ys = xs[order], ys[order]
-            crowded = n * gate_px[0] ** 2 > wide * high
+            n_columns = bin_spots(x_px, y_px, begin, begin + n, 0.5 * gate_px[0], grid, bound, order, xs, ys)
+            left, top, side, n_rows = grid[0], grid[1], grid[2], int(grid[3])
+            crowded = n > n_rows * n_columns
             n_edges = 0
             for r in range(n_live):
                 i = live[r]
@@ -354,38 +401,39 @@ def link(
                     motion = max(mean - blur[i] / steps[i], LEAST_MOTION * mean) * lapse
                     if crowded:
                         # no step beyond is worth a thought, however alike the spot
-                        most = motion + 2.0 * (variance_px2[i] + coarsest)
+                        widest = motion + 2.0 * (variance_px2[i] + coarsest)
                         density = steps[i] / (math.pi * total[i]) * mean / (motion + 2.0 * (variance_px2[i] + finest))
                         room = (log_odds[waited - 1, i] + math.log(density) + normal - newest + STAGES * STEP) / (steps[i] + 1.0)
-                        limit = min(limit, (math.exp(max(room, 0.0)) - 1.0) * most * steps[i])
+                        limit = min(limit, (math.exp(max(room, 0.0)) - 1.0) * widest * steps[i])
                         gate = math.sqrt(limit)
-                column_0 = max(int(math.floor((x_px[i] - gate - left) / cell)), 0)
-                column_1 = min(int(math.floor((x_px[i] + gate - left) / cell)), shape[1] - 1)
-                row_0 = max(int(math.floor((y_px[i] - gate - top) / cell)), 0)
-                row_1 = min(int(math.floor((y_px[i] + gate - top) / cell)), shape[0] - 1)
+                column_0 = max(int(math.floor((x_px[i] - gate - left) / side)), 0)
+                column_1 = min(int(math.floor((x_px[i] + gate - left) / side)), n_columns - 1)
+                row_0 = max(int(math.floor((y_px[i] - gate - top) / side)), 0)
+                row_1 = min(int(math.floor((y_px[i] + gate - top) / side)), n_rows - 1)
+                if column_0 > column_1:
+                    row_1 = row_0 - 1
+                room_for = n_edges
                 for row in range(row_0, row_1 + 1):
-                    if column_0 > column_1:
-                        break
-                    for k in range(bound[row * shape[1] + column_0], bound[row * shape[1] + column_1 + 1]):
+                    room_for += bound[row * n_columns + column_1 + 1] - bound[row * n_columns + column_0]
+                if room_for > len(column):
+                    column, gain = _longer(column, gain, n_edges, 2 * room_for)
+                for row in range(row_0, row_1 + 1):
+                    for k in range(bound[row * n_columns + column_0], bound[row * n_columns + column_1 + 1]):
                         square = (xs[k] - x_px[i]) ** 2 + (ys[k] - y_px[i]) ** 2
                         if square >= limit:
                             continue
                         value = limit - square
                         if not plain:
-                            j = begin + order[k]
+                            j = order[k]
                             scale = (motion + 2.0 * (variance_px2[i] + variance_px2[j])) / mean
                             change = brightness[j] - level[i]
                             value = log_odds[waited - 1, i] - log_new[j] + normal
-                            value += math.log(steps[i] / (math.pi * total[i] * scale * spread[waited]))
+                            value += math.log(steps[i] / (math.pi * total[i] * scale * math.sqrt(float(waited))))
                             value -= (steps[i] + 1.0) * math.log(1.0 + square / (scale * total[i]))
                             value -= 0.5 * (tail + 1.0) * math.log(1.0 + change * change / (tail * waited))
                             if value < -STAGES * STEP:
                                 continue
-                        if n_edges == len(column):
-                            longer, more = np.empty(2 * n_edges, np.int64), np.empty(2 * n_edges)
-                            longer[:n_edges], more[:n_edges] = column, gain
-                            column, gain = longer, more
-                        column[n_edges], gain[n_edges] = order[k], value
+                        column[n_edges], gain[n_edges] = order[k] - begin, value
                         n_edges += 1
                 start[r + 1] = n_edges
             price, odds = np.empty(n), np.ones(n_live)
