@@ -264,7 +264,7 @@ class ArrayVideo:
     def __init__(self, frames: np.ndarray, ceiling: float | None = None) -> None:
         self.frames, self.ceiling = frames, ceiling
         self.n_frames, self.height, self.width = frames.shape
-        self.dtype = str(frames.dtype)
+        self.dtype, self.frame_dtype = str(frames.dtype), frames.dtype
 
     def read(self, i: int) -> np.ndarray:
         return self.frames[i]

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import naive
 import numpy as np
 import pytest
 
-from nta import spots as spots_module
 from nta.flags import Flag
 from nta.settings import Settings
-from nta.spots import Spots, find_spots, threshold_for
+from nta.spots import Spots, find_spots
 
 NOISE = 2.0
 
@@ -115,53 +113,6 @@ def test_positions_do_not_lock_on_pixels() -> None:
         error = found_px[rows] - true_px
         for wave in (np.sin, np.cos):
             assert abs(np.mean(error * wave(2 * np.pi * true_px))) < 4 * error.std() / math.sqrt(2 * n)
-
-
-def test_threshold_by_hand() -> None:
-    # 240 x 320 px seen at width 1.5: 76800 / 4.5 / 15.75 = 1083.6 cells; u = 4.6 has 1083.6 * 4.6 * exp(-10.58) = 0.1266 maxima
-    assert threshold_for(0.12664, 76800.0, 1.5) == pytest.approx(4.6, abs=0.002)
-
-
-@pytest.mark.parametrize("false_spots", [1e-4, 0.1, 10.0, 1e6])
-def test_threshold_is_never_below_three_and_falls_with_what_is_allowed(false_spots: float) -> None:
-    u = threshold_for(false_spots, 76800.0, 1.5)
-    assert 3.0 <= u <= threshold_for(false_spots / 10, 76800.0, 1.5) < 10
-    assert u <= threshold_for(false_spots, 768000.0, 1.5)
-
-
-def test_a_maximum_of_one_pixel_counts_also_when_it_is_the_only_one() -> None:
-    snr = np.zeros((40, 50), np.float32)
-    snr[20, 30] = 6.0
-    y, x, value = spots_module._maxima(snr, 5.0, 1.5)
-    assert (list(y), list(x), list(value)) == ([20], [30], [6.0])
-    snr[10, 12] = 9.0
-    y, x, value = spots_module._maxima(snr, 5.0, 1.5)
-    assert (list(y), list(x), list(value)) == ([10, 20], [12, 30], [9.0, 6.0])
-    snr[20, 31] = 5.5  # its own slope is no second maximum
-    assert len(spots_module._maxima(snr, 5.0, 1.5)[0]) == 2
-    assert len(spots_module._maxima(snr, 9.5, 1.5)[0]) == 0
-
-
-def test_frames_whose_maxima_lie_in_the_rim_have_none_and_warn_of_nothing_in_any_thread() -> None:
-    snr = np.zeros((40, 50), np.float32)
-    snr[:8, 20] = np.linspace(9, 6, 8)  # its slope reaches into the field
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: spots_module._maxima(snr, 5.0, 1.5), range(200)))
-    assert all(len(y) == len(x) == len(value) == 0 for y, x, value in found)
-
-
-@pytest.mark.parametrize("width_px", [1.4, 2.0])
-def test_pure_noise_has_the_false_spots_asked_for(width_px: float) -> None:
-    from scipy.ndimage import gaussian_filter
-
-    rng = np.random.default_rng(8)
-    for false_spots in (0.5, 5.0):
-        n = 0
-        for _ in range(24):
-            smooth = gaussian_filter(rng.normal(size=(256, 256)), width_px, truncate=3.5, mode="wrap")
-            snr = (smooth * 2 * width_px * math.sqrt(math.pi)).astype(np.float32)
-            n += len(spots_module._maxima(snr, threshold_for(false_spots, 250.0 * 250.0, width_px), width_px)[0])
-        assert 24 * false_spots / 3 < n < 24 * false_spots * 3
 
 
 @pytest.mark.parametrize("kind", ["float", "8 bit"])

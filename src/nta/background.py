@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from nta.video import Video
 
 SAMPLE_FRAMES = 51  # the interquartile mean of 51 frames adds 1 % to the noise of a frame
+HELD_BYTES = 64 * 2**20  # of sampled frames; fewer are taken where they are larger
 FEWEST_FRAMES = 20  # below, a slow particle covers its pixels for too large a share of the video
 LEVEL_TILE_PX = 80  # the level of a tile is then known to 1/70 of a pixel's noise, a tenth of the filtered noise
 NOISE_TILE_PX = 64
 MAD_TO_SD = 1.4826  # of a Gaussian
+INNER_DEVIATION = 0.3246  # mean absolute deviation of the middle half of a Gaussian, SD
+BAND_ROWS = 16  # sorted at a time: they stay in the processor's cache
+STANDS_OUT = 4.0  # standard errors of the still image above which something is there
+MOST_CHANGE = 2.0  # of the light of a stuck thing during the video
+MOVED = 0.1  # share of a thing's light that is elsewhere in the last third of the video; a shift by half its width
 
 
 @dataclass(frozen=True)
@@ -24,28 +30,110 @@ class Background:
     still : (height, width) float32, grey level each pixel has when no particle is there: uneven light, dirt, stuck particles and hot
         pixels; zero for a video too short to tell
     sampled : frame numbers it was taken from
+    noise : (height, width) float32, SD of each pixel in time, particles left out; (0, 0) for a video too short to tell
     """
 
     still: np.ndarray
     sampled: np.ndarray
+    noise: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
 def find_background(video: Video) -> Background:
     """Estimate the still image as each pixel's interquartile mean over frames spread evenly over the video.
 
     A particle that covers a pixel less than a quarter of the time does not enter; a mean instead of a median keeps fractions of a grey
-    level, without which the rounding of a quiet camera becomes a pattern of its own.
+    level, without which the rounding of a quiet camera becomes a pattern of its own. What entered and moves all the same, a slow
+    particle in a short video, is taken out again.
     """
-    sampled = np.unique(np.linspace(0, video.n_frames - 1, min(SAMPLE_FRAMES, video.n_frames)).round().astype(int))
+    most = int(np.clip(HELD_BYTES // (video.height * video.width * video.frame_dtype.itemsize), FEWEST_FRAMES, SAMPLE_FRAMES))
+    sampled = np.unique(np.linspace(0, video.n_frames - 1, min(most, video.n_frames)).round().astype(int))
+    shape = (video.height, video.width)
     if video.n_frames < FEWEST_FRAMES:
-        return Background(np.zeros((video.height, video.width), np.float32), sampled)
-    stack = np.stack([video.read(int(i)) for i in sampled])
-    still = np.empty((video.height, video.width), np.float32)
-    quarter = len(stack) // 4
-    for top in range(0, video.height, 64):
-        rows = np.sort(stack[:, top : top + 64], axis=0)
-        still[top : top + 64] = rows[quarter : len(stack) - quarter].mean(axis=0, dtype=np.float64)
-    return Background(still, sampled)
+        return Background(np.zeros(shape, np.float32), sampled)
+    n = len(sampled)
+    stack = np.empty((n, *shape), video.frame_dtype)
+    for k, i in enumerate(sampled):
+        stack[k] = video.read(int(i))
+    still, noise = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    # the means of the first and of the last third, the sharpest there is to tell what moves
+    early, late = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    order, of_third = sorting_network(n), sorting_network(n // 3)
+    for top in range(0, shape[0], BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS)
+        still[rows], noise[rows] = _middle(stack[:, rows], order)
+        early[rows], _ = _middle(stack[: n // 3, rows], of_third)
+        late[rows], _ = _middle(stack[n - n // 3 :, rows], of_third)
+    _take_out_moving(still, noise, early, late, n)
+    return Background(still, sampled, noise)
+
+
+def sorting_network(n: int) -> list[tuple[int, int]]:
+    """Return the pairs that sort `n` values when each in turn is put in order (Batcher's odd-even merge sort)."""
+    pairs = []
+    run = 1
+    while run < n:
+        apart = run
+        while apart >= 1:
+            for first in range(apart % run, n - apart, 2 * apart):
+                for i in range(first, min(first + apart, n - apart)):
+                    if i // (2 * run) == (i + apart) // (2 * run):
+                        pairs.append((i, i + apart))
+            apart //= 2
+        run *= 2
+    return pairs
+
+
+def _middle(stack: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return each pixel's interquartile mean and its SD, by the mean deviation of its middle half, (rows, columns) float32 both."""
+    rows = list(stack.copy())
+    spare = np.empty_like(rows[0])
+    for a, b in pairs:
+        np.minimum(rows[a], rows[b], out=spare)
+        np.maximum(rows[a], rows[b], out=rows[b])
+        rows[a], spare = spare, rows[a]
+    quarter, half = len(rows) // 4, len(rows) // 2
+    # grey levels of a few frames add up exactly in float32
+    low, high = (np.add.reduce(rows[i:j], axis=0, dtype=np.float32) for i, j in ((quarter, half), (len(rows) - half, len(rows) - quarter)))
+    total = low + high if len(rows) % 2 == 0 else low + high + rows[half]
+    n = len(rows) - 2 * quarter
+    # about the median, in order, the deviations need no sign
+    return total / np.float32(n), (high - low) / np.float32(n * INNER_DEVIATION)
+
+
+def _take_out_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, late: np.ndarray, n: int) -> None:
+    """Put the local level where something stands out of the still image that is elsewhere late in the video than early; in place.
+
+    A stuck thing is the same early and late, but for a factor where the light changes. Where nothing stands still, noise in time is that
+    of the neighbourhood: a particle that lingers is no noise.
+    """
+    from scipy.ndimage import binary_dilation, find_objects, label
+
+    level = local_level(still)
+    excess = still - level
+    sd = np.maximum(local_sd(excess), noise / np.sqrt(n / 2))
+    stands = binary_dilation(np.abs(excess) > STANDS_OUT * np.maximum(sd, 1e-12), iterations=2)
+    regions, _ = label(stands, np.ones((3, 3)))
+    early, late = early - local_level(early), late - local_level(late)
+    usual = local_level(noise)
+    of_mean = usual**2 / (n / 6)  # variance of an interquartile mean of n / 3
+    for number, box in enumerate(find_objects(regions), start=1):
+        inside = regions[box] == number
+        a, b = early[box][inside].astype(float), late[box][inside].astype(float)
+        chance = float(of_mean[box][inside].sum())
+        of_early, of_late, shared = float(a @ a) - chance, float(b @ b) - chance, float(a @ b)
+        weaker, stronger = sorted((of_early, of_late))
+        # what no common factor between early and late explains: the smaller principal component of the pair
+        apart = (of_early + of_late - float(np.hypot(of_early - of_late, 2 * shared))) / 2
+        clear = stronger > 4 * chance
+        if clear and (weaker < stronger / MOST_CHANGE**2 or apart > MOVED * weaker):
+            still[box][inside] = level[box][inside]
+            stands[box][inside] = False
+    np.copyto(noise, usual, where=~stands)
+
+
+def edges(n: int, size: float) -> np.ndarray:
+    """Return where the tiles of about `size` begin and end that `n` points are cut into, (tiles + 1,) int64."""
+    return np.linspace(0, n, max(1, round(n / size)) + 1).round().astype(np.int64)
 
 
 def local_level(image: np.ndarray) -> np.ndarray:
@@ -57,7 +145,7 @@ def local_level(image: np.ndarray) -> np.ndarray:
     centre, spread = _level_and_sd(tiles[..., ::2])
     inside = np.abs(tiles - centre[..., None]) <= 3 * spread[..., None]
     level = np.where(inside, tiles, 0).sum(axis=-1) / np.maximum(inside.sum(axis=-1), 1)
-    return _interpolate(level, y_mid, x_mid, image.shape)
+    return interpolate(level, y_mid, x_mid, image.shape)
 
 
 def local_sd(image: np.ndarray) -> np.ndarray:
@@ -70,7 +158,7 @@ def local_sd(image: np.ndarray) -> np.ndarray:
         # particles widen the spread; what lies beyond 3 SD is theirs
         kept = np.where(np.abs(tiles - centre[..., None]) <= 3 * spread[..., None], tiles, np.nan)
         centre, spread = _level_and_sd(kept)
-    return _interpolate(median_filter(spread, size=3, mode="nearest"), y_mid, x_mid, image.shape)
+    return interpolate(median_filter(spread, size=3, mode="nearest"), y_mid, x_mid, image.shape)
 
 
 def typical_sd(image: np.ndarray) -> float:
@@ -103,7 +191,7 @@ def _median(values: np.ndarray) -> np.ndarray:
     return 0.5 * (low + high)
 
 
-def _interpolate(grid: np.ndarray, y: np.ndarray, x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def interpolate(grid: np.ndarray, y: np.ndarray, x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Interpolate `grid`, given at `y` and `x`, bilinearly to every pixel; constant beyond the outermost centres."""
     across = np.stack([np.interp(np.arange(shape[1]), x, row) for row in grid])
     at = np.interp(np.arange(shape[0]), y, np.arange(len(y))) if len(y) > 1 else np.zeros(shape[0])

@@ -1,0 +1,106 @@
+"""A video's noise -> Threshold: the signal-to-noise that noise alone exceeds as seldom as asked, counted on noise like the video's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nta.matched import Light, MatchedFilter, Seen, spread_of
+
+LEAST = 3.0  # no lower threshold, whatever is asked for
+BAND_PX = 96  # height of the strips in which noise is made: they and their filtered images stay in the processor's cache
+AREA_PX = 12_000_000  # of noise looked at; at 0.1 false spots a frame of 640x480 px, 4 of them, and some hundreds not much lower
+LOW = 0.8  # of the threshold that Gaussian noise would have: where spots of noise are counted from
+TAIL, FEWEST = 3000, 50  # highest ones that the tail is taken from
+SKEWS = (-0.1, 0.2)  # tried: from noise that is cut off above to that of a few photons
+
+
+def gaussian_threshold(false_spots: float, area_px: float, width_px: float) -> float:
+    """Return the signal-to-noise above which Gaussian noise of `area_px`, seen through the filter, has `false_spots` maxima.
+
+    Expected maxima above a level u of a smooth Gaussian field, per correlation area: Adler 1981, eq. 6.9.4 (Euler characteristic),
+    ``N = area / (2 s^2) (2 pi)^(-3/2) u exp(-u^2 / 2)``. Never below 3.
+    """
+    cells = area_px / (2 * width_px**2) / (2 * np.pi) ** 1.5
+    u = 6.0
+    for _ in range(50):
+        u = np.sqrt(2 * max(np.log(cells * u / false_spots), LEAST**2 / 2))
+    return float(u)
+
+
+def count_threshold(
+    matched: MatchedFilter, seen: Sequence[Seen], hidden: np.ndarray, relative: np.ndarray, light: Light, false_spots: float
+) -> float:
+    """Return the signal-to-noise that spots of noise exceed `false_spots` times a frame.
+
+    Noise of a camera is skewed (few photons, clipped at black), and differs from pixel to pixel. So each pixel is shown with its values
+    of other times, particles left out, which takes all apart that is wider than a pixel; and what is found in that by the very search for
+    spots is counted. The tail above the highest `TAIL` goes as that of a Gaussian field whose exponent is stretched by a factor.
+
+    Parameters
+    ----------
+    seen : some frames
+    hidden : (frames, height, width) uint8, where particles are
+    relative : (rows, columns) float32, noise of the filtered image over that of its tile
+    """
+    from nta.kernels.fit import SNR
+    from nta.kernels.shuffle import shuffle, take_level_off
+
+    height, width = matched.shape
+    step, rim = matched.step, matched.rim_px
+    area = float((height - 2 * rim) * (width - 2 * rim))
+    low = max(LOW * gaussian_threshold(false_spots, area, matched.width_px), LEAST)
+    tall = min(-(-BAND_PX // step) * step, height)
+    images = max(1, round(AREA_PX / (height * width)))
+    row_mid, col_mid = matched.row_mid * step + (step - 1) / 2, matched.col_mid * step + (step - 1) / 2
+    residuals = [matched.residual(one.frame) for one in seen]
+    none = np.empty((0, 0), np.float32)
+    found, looked = [], 0.0
+    for number, top in enumerate(range(0, height - tall + 1, tall)):
+        strip = MatchedFilter(matched.width_px, np.zeros((tall, width), np.float32), 1)
+        value = np.empty((len(seen), tall, width), np.float32)
+        for k, one in enumerate(seen):
+            take_level_off(residuals[k], one.level, row_mid, col_mid, top, value[k])
+        noise = np.empty((images, tall, width), np.float32)
+        inside = np.ascontiguousarray(hidden[:, top : top + tall])
+        shuffle(value.reshape(len(seen), -1), inside.reshape(len(seen), -1), number + 1, noise.reshape(images, -1))
+        around = relative[top // step : top // step + strip.grid[0]]
+        spread = spread_of(strip, list(noise[:6]))
+        sd = (strip.to_grid(spread) * around).astype(np.float32)
+        if not np.all(sd > 0):
+            continue
+        for image in noise:
+            spots, _ = strip.fit(strip.see(image, spread), sd, low, light, none)
+            found.append(spots[:, SNR])
+        looked += images * (tall - 2 * rim) * (width - 2 * rim)
+    if not looked:
+        return gaussian_threshold(false_spots, area, matched.width_px)
+    return _tail(np.concatenate(found), low, false_spots * looked / area)
+
+
+def _tail(snr: np.ndarray, low: float, wanted: float) -> float:
+    """Return the height that `wanted` of the spots exceed.
+
+    Above a level the number of maxima of a Gaussian field falls as ``u exp(-u^2 / 2)`` (Adler 1981, eq. 6.9.4), of a skewed one as
+    ``u exp(-u^2 / 2 + k u^3 / 6)`` (the first term of Edgeworth's series in the exponent). The k under which the heights seen are most
+    likely carries the number on to where few or none were seen.
+    """
+    heights = np.sort(snr)[::-1][:TAIL]
+    if len(heights) < FEWEST or wanted >= len(heights):
+        return low if wanted >= len(heights) else max(float(heights[int(wanted)]), LEAST)
+    base = heights[-1]
+    u = np.linspace(base, 3 * base, 4001)
+    skews = np.linspace(*SKEWS, 81)
+
+    def rate(v: np.ndarray, k: float) -> np.ndarray:
+        v = np.minimum(v, 1 / max(k, 1e-9))  # beyond its bend the cubic says nothing; the tail goes on as an exponential
+        return np.asarray(v - 1 / v - k * v**2 / 2)
+
+    def fallen(v: np.ndarray, k: float) -> np.ndarray:
+        near = np.minimum(v, 1 / max(k, 1e-9))
+        return np.asarray(near**2 / 2 - np.log(near) - k * near**3 / 6 + rate(v, k) * (v - near))
+
+    likely = [np.sum(np.log(rate(heights, k)) - (fallen(heights, k) - fallen(base, k))) for k in skews]
+    k = float(skews[np.argmax(likely)])
+    return max(float(np.interp(np.log(len(heights) / wanted), fallen(u, k) - fallen(base, k), u)), LEAST)

@@ -1,0 +1,217 @@
+"""Frames to a signal-to-noise on a grid: still background removed, matched filter, local level and noise.
+
+A filtered image holds nothing finer than the filter: it is computed at every `step`-th row and column only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int64, jit
+
+from nta.kernels import JIT
+
+FIRST, NEXT = 3, 2  # pairs of taps that the first and every further pass over a row take; with more arrays, loops are not vectorised
+SAMPLES = 33  # of a tile, for the median about which it is clipped: known to a fifth of the noise, near enough to clip at three
+CLIP = 3.0
+CLIPPED_VARIANCE = 0.9733  # of a Gaussian within 3 SD
+
+
+@jit(**JIT)
+def subtract(frame: np.ndarray, still: np.ndarray, sign: float, start: np.ndarray, reach: int, out: np.ndarray) -> None:
+    """Write ``sign * (frame - still)`` into `out` within `reach` of the starts along each axis; compiled for each pixel type met.
+
+    Parameters
+    ----------
+    frame : (height, width)
+    still, out : (height, width) float32
+    start : (n, 2), x and y, px
+    """
+    height, width = frame.shape
+    factor = np.float32(sign)
+    for i in range(len(start)):
+        x, y = int(start[i, 0]), int(start[i, 1])
+        left, right = max(x - reach, 0), min(x + reach + 1, width)
+        for r in range(max(y - reach, 0), min(y + reach + 1, height)):
+            line, below, row = frame[r, left:right], still[r, left:right], out[r, left:right]
+            for c in range(len(row)):
+                row[c] = factor * (np.float32(line[c]) - below[c])
+
+
+@jit("int64(int64, int64)", **JIT)
+def mirror(r: int, n: int) -> int:
+    """Return the row that stands for row `r` of an image of `n` rows, mirrored at its edges."""
+    if 0 <= r < n:
+        return r
+    period = 2 * n
+    r = r % period
+    return r if r < n else period - 1 - r
+
+
+@jit(**JIT)
+def filter_rows(image: np.ndarray, taps: np.ndarray, step: int, out: np.ndarray) -> None:
+    """Filter the columns of an image with symmetric taps, mirrored at its edges, at every `step`-th row; compiled for each pixel type met.
+
+    Parameters
+    ----------
+    image : (height, width)
+    taps : (reach + 1,) float32, centre first; reach 5, 7, 9 ...
+    out : (ceil(height / step), width) float32
+    """
+    height, width = image.shape
+    reach = len(taps) - 1
+    t0, t1, t2, t3 = taps[0], taps[1], taps[2], taps[3]
+    for k in range(out.shape[0]):
+        r, row = k * step, out[k]
+        m = image[r]
+        a1, b1 = image[mirror(r - 1, height)], image[mirror(r + 1, height)]
+        a2, b2 = image[mirror(r - 2, height)], image[mirror(r + 2, height)]
+        a3, b3 = image[mirror(r - 3, height)], image[mirror(r + 3, height)]
+        for c in range(width):
+            row[c] = (
+                t0 * np.float32(m[c])
+                + t1 * (np.float32(a1[c]) + np.float32(b1[c]))
+                + t2 * (np.float32(a2[c]) + np.float32(b2[c]))
+                + t3 * (np.float32(a3[c]) + np.float32(b3[c]))
+            )
+        for d in range(FIRST + 1, reach + 1, NEXT):
+            a1, b1 = image[mirror(r - d, height)], image[mirror(r + d, height)]
+            a2, b2 = image[mirror(r - d - 1, height)], image[mirror(r + d + 1, height)]
+            s1, s2 = taps[d], taps[d + 1]
+            for c in range(width):
+                row[c] += s1 * (np.float32(a1[c]) + np.float32(b1[c])) + s2 * (np.float32(a2[c]) + np.float32(b2[c]))
+
+
+@jit("void(float32[:,::1], float32[:,::1], float32[::1], int64, float32[:,::1])", **JIT)
+def filter_columns(image: np.ndarray, base: np.ndarray, taps: np.ndarray, step: int, out: np.ndarray) -> None:
+    """Filter the rows of an image with symmetric taps, mirrored at its edges, at every `step`-th column, and take `base` off.
+
+    Parameters
+    ----------
+    image : (rows, width) float32
+    base : (rows, ceil(width / step)) float32
+    taps : (reach + 1,) float32, centre first; reach 5, 7, 9 ...
+    out : (rows, ceil(width / step)) float32
+    """
+    width, n = image.shape[1], out.shape[1]
+    reach = len(taps) - 1
+    # every `step`-th column of a row with its mirrored edges stands in one piece, so that all loads are of neighbours
+    length = (width + 2 * reach) // step + 1
+    padded, phases = np.empty(step * length, np.float32), np.empty(step * length, np.float32)
+    middle = padded[reach:]
+    outside = np.empty(len(padded) - width, np.int64)
+    for d in range(len(outside)):
+        outside[d] = mirror(-1 - d if d < reach else width + d - reach, width)
+    piece = np.empty(2 * reach + 1, np.int64)
+    for d in range(2 * reach + 1):
+        piece[d] = d % step * length + d // step
+    t0, t1, t2, t3 = taps[0], taps[1], taps[2], taps[3]
+    for k in range(image.shape[0]):
+        line, below, row = image[k], base[k], out[k]
+        for c in range(width):
+            middle[c] = line[c]
+        for d in range(len(outside)):
+            padded[reach - 1 - d if d < reach else width + d] = line[outside[d]]
+        if step == 2:
+            # side by side, or the loop is not vectorised
+            even, odd = phases[:length], phases[length:]
+            for q in range(length):
+                even[q] = padded[2 * q]
+                odd[q] = padded[2 * q + 1]
+        else:
+            for p in range(step):
+                phase, source = phases[p * length :], padded[p:]
+                for q in range(length):
+                    phase[q] = source[step * q]
+        m = phases[piece[reach] :]
+        a1, b1 = phases[piece[reach - 1] :], phases[piece[reach + 1] :]
+        a2, b2 = phases[piece[reach - 2] :], phases[piece[reach + 2] :]
+        a3, b3 = phases[piece[reach - 3] :], phases[piece[reach + 3] :]
+        for c in range(n):
+            row[c] = t0 * m[c] + t1 * (a1[c] + b1[c]) + t2 * (a2[c] + b2[c]) + t3 * (a3[c] + b3[c]) - below[c]
+        for d in range(FIRST + 1, reach + 1, NEXT):
+            a1, b1 = phases[piece[reach - d] :], phases[piece[reach + d] :]
+            a2, b2 = phases[piece[reach - d - 1] :], phases[piece[reach + d + 1] :]
+            s1, s2 = taps[d], taps[d + 1]
+            for c in range(n):
+                row[c] += s1 * (a1[c] + b1[c]) + s2 * (a2[c] + b2[c])
+
+
+@jit("void(float32[:,::1], float32[:,::1], int64[::1], int64[::1], float64[:,::1], float64[:,::1])", **JIT)
+def find_levels(
+    image: np.ndarray, spread: np.ndarray, row_edge: np.ndarray, col_edge: np.ndarray, level: np.ndarray, variance: np.ndarray
+) -> None:
+    """Write, for each tile, the mean and variance of what lies within three SD of the median of some of its points.
+
+    Parameters
+    ----------
+    image : (height, width) float32
+    spread : (rows, columns) float32, SD of a point in each tile
+    row_edge, col_edge : (rows + 1,) and (columns + 1,) int64, where tiles begin and end
+    level, variance : (rows, columns); the variance is that of a Gaussian that lost its tails
+    """
+    width = image.shape[1]
+    sample = np.empty(SAMPLES, np.float32)
+    centre, limit = np.empty(width, np.float32), np.empty(width, np.float32)
+    total, squares, count = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    nothing, one = np.float32(0.0), np.float32(1.0)
+    for i in range(len(row_edge) - 1):
+        top, bottom = row_edge[i], row_edge[i + 1]
+        for j in range(len(col_edge) - 1):
+            left, right = col_edge[j], col_edge[j + 1]
+            area = (bottom - top) * (right - left)
+            for k in range(SAMPLES):
+                # steps of the golden section fall on no lattice that the frame could have
+                at = int64((k + 0.5) * 0.6180339887498949 * area) % area
+                value = image[top + at // (right - left), left + at % (right - left)]
+                m = k
+                while m > 0 and sample[m - 1] > value:
+                    sample[m] = sample[m - 1]
+                    m -= 1
+                sample[m] = value
+            for c in range(left, right):
+                centre[c] = sample[SAMPLES // 2]
+                limit[c] = np.float32(CLIP) * spread[i, j]
+        for c in range(width):
+            total[c] = squares[c] = count[c] = nothing
+        for r in range(top, bottom, 2):
+            row = image[r]
+            for c in range(width):
+                away = row[c] - centre[c]
+                away = away if abs(away) <= limit[c] else nothing
+                total[c] += away
+                squares[c] += away * away
+                count[c] += one if away != nothing else nothing
+        for j in range(len(col_edge) - 1):
+            left, right = col_edge[j], col_edge[j + 1]
+            sum_away, sum_squares, n = 0.0, 0.0, 0.0
+            for c in range(left, right):
+                sum_away += total[c]
+                sum_squares += squares[c]
+                n += count[c]
+            n = max(n, 1.0)
+            level[i, j] = centre[left] + sum_away / n
+            variance[i, j] = max(sum_squares / n - (sum_away / n) ** 2, 0.0) / CLIPPED_VARIANCE
+
+
+@jit("void(float64[:,::1], float64[::1], float64[::1], int64, float32[::1])", **JIT)
+def level_row(level: np.ndarray, row_mid: np.ndarray, col_mid: np.ndarray, r: int, out: np.ndarray) -> None:
+    """Write the level along row `r`, interpolated between the tiles' centres and constant beyond the outermost ones."""
+    rows, columns = level.shape
+    width = len(out)
+    i = 0
+    while i + 2 < rows and row_mid[i + 1] <= r:
+        i += 1
+    other = min(i + 1, rows - 1)
+    share = min(max((r - row_mid[i]) / (row_mid[other] - row_mid[i]), 0.0), 1.0) if other > i else 0.0
+    before, begin = (1.0 - share) * level[i, 0] + share * level[other, 0], 0
+    for j in range(columns + 1):
+        # up to a tile's centre: level before the first and after the last
+        here = min(j, columns - 1)
+        value = (1.0 - share) * level[i, here] + share * level[other, here]
+        end = width if j == columns else min(int64(np.ceil(col_mid[j])), width)
+        slope = (value - before) / (col_mid[j] - col_mid[j - 1]) if 0 < j < columns else 0.0
+        offset = slope * (begin - col_mid[j - 1]) if 0 < j < columns else 0.0
+        first, rise, part = np.float32(before + offset), np.float32(slope), out[begin:end]
+        for c in range(len(part)):
+            part[c] = first + rise * np.float32(c)
+        before, begin = value, end

@@ -1,0 +1,394 @@
+"""A filtered frame to its spots: maxima, brightest first, each fitted with the others subtracted, and a second look at what is left."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import int64, jit
+
+from nta.kernels import JIT
+from nta.kernels.filter import level_row
+from nta.kernels.fit import (
+    COLUMNS,
+    MISFIT,
+    PEAK,
+    SATURATED,
+    SNR,
+    STRETCH,
+    STRETCH_ALONG,
+    UNKNOWN,
+    WIDTH,
+    X,
+    Y,
+    add_spot,
+    climb,
+    deviance,
+    fit_gaussian,
+    gather,
+)
+
+BETWEEN = 0.85  # of a peak that falls between four points of the grid, what the nearest one shows at least
+GUESSED = 0.95  # of the threshold that a parabola through three points must guess for a maximum to be looked at
+CLIMBING_STEPS = 1
+REACH = 3.0  # filter widths about a spot that its fit looks at
+CLOSEST = 1.0  # filter widths; closer than that two spots are one
+ASTRAY = 1.5  # filter widths; a fit that ends farther from its maximum fits something else, and a second spot is at most three more away
+POINTED = 0.5  # filter widths; light that is narrower did not come through the lens
+SWEEPS = 2  # fits of spots with neighbours after the first
+STRETCHED = 12.0  # chi-square with two degrees of freedom; 1 in 400 spots seems so stretched by chance, and is looked at again
+HIDDEN_MISFIT = 3.0  # standard deviations by which the misfit of a spot must stand out before a second one beside it is looked for
+TWO = 20.0  # chi-square with three degrees of freedom that two spots must fit better than one: 2 in 10,000 by chance
+TURNS = 8  # fits of two spots that were one
+
+
+@jit("void(float64[:,::1], int64)", **JIT)
+def sort_rows(rows: np.ndarray, n: int) -> None:
+    """Sort the first `n` rows by their third column, highest first, in place (Shell 1959); equal ones keep no order but always the same."""
+    columns = rows.shape[1]
+    held = np.empty(columns)
+    gap = 1
+    while 3 * gap + 1 < n:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            for c in range(columns):
+                held[c] = rows[i, c]
+            j = i
+            while j >= gap and rows[j - gap, 2] < held[2]:
+                for c in range(columns):
+                    rows[j, c] = rows[j - gap, c]
+                j -= gap
+            for c in range(columns):
+                rows[j, c] = held[c]
+        gap //= 3
+
+
+@jit(
+    "int64(float32[:,::1], float64[:,::1], float64[::1], float64[::1], float32[:,::1], float64, float64, int64, int64, float64[:,::1])",
+    **JIT,
+)
+def find_maxima(
+    image: np.ndarray,
+    level: np.ndarray,
+    row_mid: np.ndarray,
+    col_mid: np.ndarray,
+    noise: np.ndarray,
+    factor: float,
+    threshold: float,
+    step: int,
+    rim: int,
+    found: np.ndarray,
+) -> int:
+    """Write where a filtered image seems to stand `threshold` times its noise over its level, the highest first; return how many.
+
+    Of equal neighbours the first counts.
+
+    Parameters
+    ----------
+    image, noise : (height, width) float32; the noise is to be multiplied by `factor`
+    level : (rows, columns), of each tile, whose centres lie at `row_mid` and `col_mid`
+    step, rim : spacing of the points, px; how many points from the edges none is looked for
+    found : (capacity, 5), capacity a quarter of the points: x and y in px, height over the level, level, noise
+    """
+    height, width = image.shape
+    across = np.empty(width, np.float32)
+    above = np.zeros((width + 7) // 8 * 8, np.uint8)
+    eights = above.view(np.uint64)
+    times = np.float32(BETWEEN * threshold * factor)
+    rim = max(rim, 1)
+    n = 0
+    for r in range(rim, height - rim):
+        level_row(level, row_mid, col_mid, r, across)
+        here, sd = image[r], noise[r]
+        for c in range(width):
+            above[c] = np.uint8(here[c] > across[c] + times * sd[c])
+        for block in range(len(eights)):
+            if eights[block] == 0:
+                continue
+            for c in range(max(8 * block, rim), min(8 * block + 8, width - rim)):
+                v = here[c]
+                if (
+                    above[c] != 0
+                    and v >= here[c + 1]
+                    and v > here[c - 1]
+                    and v > image[r - 1, c - 1]
+                    and v > image[r - 1, c]
+                    and v > image[r - 1, c + 1]
+                    and v >= image[r + 1, c - 1]
+                    and v >= image[r + 1, c]
+                    and v >= image[r + 1, c + 1]
+                ):
+                    left, right, up, down = here[c - 1], here[c + 1], image[r - 1, c], image[r + 1, c]
+                    dx = 0.5 * (right - left) / max(2.0 * v - left - right, 1e-30)
+                    dy = 0.5 * (down - up) / max(2.0 * v - up - down, 1e-30)
+                    guess = v - across[c] + 0.25 * ((right - left) * dx + (down - up) * dy)
+                    if guess > GUESSED * threshold * factor * sd[c]:
+                        found[n, 0], found[n, 1] = step * (c + dx), step * (r + dy)
+                        found[n, 2], found[n, 3], found[n, 4] = guess, across[c], sd[c] * factor
+                        n += 1
+    sort_rows(found, n)
+    return n
+
+
+@jit("boolean(float64[:,::1], int64[::1], int64[::1], int64, int64, int64, float64, float64, float64, int64)", **JIT)
+def has_near(
+    spots: np.ndarray,
+    head: np.ndarray,
+    following: np.ndarray,
+    rows: int,
+    columns: int,
+    cell: int,
+    x: float,
+    y: float,
+    within: float,
+    own: int,
+) -> bool:
+    """Tell whether a spot other than `own` lies closer than `within`, at most a cell, to a place; cells are lists of spots."""
+    i, j = int(y) // cell, int(x) // cell
+    for a in range(max(i - 1, 0), min(i + 2, rows)):
+        for b in range(max(j - 1, 0), min(j + 2, columns)):
+            k = head[a * columns + b]
+            while k >= 0:
+                if k != own and (spots[k, X] - x) ** 2 + (spots[k, Y] - y) ** 2 < within * within:
+                    return True
+                k = following[k]
+    return False
+
+
+@jit("boolean(float64[::1], float64[::1], float64, float64, float64)", **JIT)
+def near(one: np.ndarray, other: np.ndarray, x: float, y: float, within: float) -> bool:
+    """Tell whether two spots are both within a distance of a place."""
+    first = (one[X] - x) ** 2 + (one[Y] - y) ** 2
+    second = (other[X] - x) ** 2 + (other[Y] - y) ** 2
+    return first <= within * within and second <= within * within
+
+
+@jit("boolean(float32[::1], float32[::1], int64, int64, int64, float64, float64[::1], float64[::1])", **JIT)
+def find_hidden(
+    value: np.ndarray, base: np.ndarray, left: int, top: int, side: int, filter_width: float, spot: np.ndarray, found: np.ndarray
+) -> bool:
+    """Find the pixel at which a window less a spot's model has its highest signal-to-noise in the matched filter; false if there is none.
+
+    The place is sought between one and three filter widths of the spot.
+    """
+    per, per_spot = 0.5 / filter_width**2, 0.5 / spot[WIDTH] ** 2
+    span = int(math.ceil(2.0 * filter_width))
+    best = 0.0
+    for i in range(span, side - span):
+        for j in range(span, side - span):
+            away2 = (left + j - spot[X]) ** 2 + (top + i - spot[Y]) ** 2
+            if away2 < (CLOSEST * filter_width) ** 2 or away2 > (3.0 * filter_width) ** 2:
+                continue
+            total = spread = 0.0
+            for a in range(i - span, i + span + 1):
+                for b in range(j - span, j + span + 1):
+                    p = a * side + b
+                    if base[p] >= UNKNOWN:
+                        continue
+                    g = math.exp(-per * ((a - i) ** 2 + (b - j) ** 2))
+                    m = spot[PEAK] * math.exp(-per_spot * ((left + b - spot[X]) ** 2 + (top + a - spot[Y]) ** 2))
+                    total += g * (value[p] - m)
+                    spread += g * g * base[p]
+            snr = total / math.sqrt(max(spread, 1e-300))
+            if snr > best:
+                best = snr
+                found[X], found[Y] = left + j, top + i
+    return best > 0.0
+
+
+@jit(
+    "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[:,::1], int64, float64, float64, float64, float64, float64, float64, "
+    "int64, float64[:,::1], float64[:,::1])",
+    **JIT,
+)
+def fit_spots(
+    image: np.ndarray,
+    model: np.ndarray,
+    most: np.ndarray,
+    found: np.ndarray,
+    n_found: int,
+    pixel_noise: float,
+    threshold: float,
+    filter_width: float,
+    light_variance: float,
+    misfit: float,
+    width_prior: float,
+    rim: int,
+    spots: np.ndarray,
+    diagnostics: np.ndarray,
+) -> int:
+    """Fit a spot at each maximum, each with those before it subtracted, and return how many stand the threshold.
+
+    Parameters
+    ----------
+    image : (height, width) float32, particles positive
+    model : (height, width) float32, zero; and again at the end
+    most : of the same shape, the least value of a saturated pixel; (0, 0) where none can be told
+    found : (n_found or more, 5), as `find_maxima` writes it
+    pixel_noise : SD of a pixel over that of the filtered image
+    light_variance : variance that light of one grey level adds
+    misfit : SD of a pixel about the model by other reasons, as a share of the model
+    width_prior : precision of a spot's ln width about the filter's
+    rim : px from the edges in which no spot counts
+    spots, diagnostics : (capacity, COLUMNS) and (capacity, DIAGNOSTICS) of `nta.kernels.fit`, capacity n_found or more; written
+    """
+    height, width = image.shape
+    reach = int(math.ceil(REACH * filter_width))
+    side = 2 * reach + 1
+    wide = reach + int(math.ceil(2.0 * filter_width))
+    wide_side = 2 * wide + 1
+    value, base, shape = np.empty(side * side, np.float32), np.empty(side * side, np.float32), np.empty(side * side, np.float32)
+    value_wide, base_wide = np.empty(wide_side * wide_side, np.float32), np.empty(wide_side * wide_side, np.float32)
+    matrix, vector, moments, across = np.empty((4, 4)), np.empty(4), np.empty(6), np.empty(side, np.float32)
+    old = np.empty(COLUMNS)
+    grid = np.empty((2, side * side), np.float32)
+    for p in range(side * side):
+        grid[0, p], grid[1, p] = p % side, p // side
+    misfit2, apart, astray = misfit * misfit, CLOSEST * filter_width, ASTRAY * filter_width
+    # what a model lacks is alike in neighbouring pixels: the filter does not average it as it does noise
+    alike2 = misfit2 * 4.0 * math.pi * filter_width * filter_width
+    rows, columns = height // side + 1, width // side + 1
+    head, following = np.full(rows * columns, -1, np.int64), np.empty(len(spots), np.int64)
+    parent = np.empty(len(spots), np.int64)
+    n = 0
+    for i in range(n_found):
+        spot = spots[n]
+        spot[X], spot[Y], level, noise = found[i, 0], found[i, 1], found[i, 3], found[i, 4]
+        variance = (noise * pixel_noise) ** 2
+        left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
+        gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
+        climb(value, base, left, top, side, filter_width, noise, variance, CLIMBING_STEPS, spot, moments, across, shape, grid)
+        if not spot[SNR] >= threshold or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n):
+            continue
+        spot[WIDTH] = filter_width
+        left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
+        clipped = gather(image, model, most, level, variance, light_variance, misfit2, left, top, side, value, base)
+        if (
+            not fit_gaussian(
+                value, base, left, top, side, light_variance, misfit2, filter_width, width_prior,
+                spot, diagnostics[n], matrix, vector, across, shape, grid,
+            )
+            or spot[WIDTH] < POINTED * filter_width
+            or (spot[X] - found[i, 0]) ** 2 + (spot[Y] - found[i, 1]) ** 2 > astray * astray
+            or not rim <= spot[X] <= width - 1 - rim
+            or not rim <= spot[Y] <= height - 1 - rim
+            or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n)
+        ):  # fmt: skip
+            continue
+        spot[SATURATED] = 1.0 if clipped else 0.0
+        parent[n] = i
+        add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
+        cell = int64(spot[Y]) // side * columns + int64(spot[X]) // side
+        following[n] = head[cell]
+        head[cell] = n
+        n += 1
+    crowded = np.zeros(n, np.bool_)
+    for k in range(n):
+        crowded[k] = has_near(spots, head, following, rows, columns, side, spots[k, X], spots[k, Y], float(side), k)
+    for _ in range(SWEEPS):
+        for k in range(n):
+            if not crowded[k]:
+                continue
+            spot, level, variance = spots[k], found[parent[k], 3], (found[parent[k], 4] * pixel_noise) ** 2
+            add_spot(model, spot[X], spot[Y], -spot[PEAK], spot[WIDTH], reach, across)
+            left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
+            gather(image, model, most, level, variance, light_variance, misfit2, left, top, side, value, base)
+            for column in range(COLUMNS):
+                old[column] = spot[column]
+            fit_gaussian(
+                value, base, left, top, side, light_variance, misfit2, filter_width, width_prior,
+                spot, diagnostics[k], matrix, vector, across, shape, grid,
+            )  # fmt: skip
+            if (spot[X] - found[parent[k], 0]) ** 2 + (spot[Y] - found[parent[k], 1]) ** 2 > astray * astray:
+                for column in range(COLUMNS):
+                    spot[column] = old[column]
+            add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
+    # a second look: what is stretched, or does not fit, may be two
+    total = n
+    limit = 1.0 + HIDDEN_MISFIT * math.sqrt(2.0) / side
+    for k in range(n):
+        stretched = spots[k, STRETCH] > STRETCHED
+        if (not stretched and spots[k, MISFIT] < limit) or total >= len(spots):
+            continue
+        spot, new, noise, level = spots[k], spots[total], found[parent[k], 4], found[parent[k], 3]
+        variance = (noise * pixel_noise) ** 2
+        for column in range(COLUMNS):
+            old[column] = spot[column]
+        left_wide, top_wide = int64(round(spot[X])) - wide, int64(round(spot[Y])) - wide
+        alone = deviance(image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side)
+        alone += width_prior * math.log(spot[WIDTH] / filter_width) ** 2
+        for attempt in range(2):
+            if attempt == 0 and not stretched:
+                continue
+            add_spot(model, old[X], old[Y], -old[PEAK], old[WIDTH], reach, across)
+            if attempt == 0:
+                # two of a kind on either side
+                away_x, away_y = filter_width * math.cos(old[STRETCH_ALONG]), filter_width * math.sin(old[STRETCH_ALONG])
+                spot[X], spot[Y], spot[PEAK], spot[WIDTH] = old[X] - away_x, old[Y] - away_y, 0.6 * old[PEAK], filter_width
+                new[X], new[Y], new[PEAK], new[WIDTH] = old[X] + away_x, old[Y] + away_y, 0.6 * old[PEAK], filter_width
+            else:
+                # a faint one beside it
+                gather(image, model, most, level, variance, light_variance, alike2, left_wide, top_wide, wide_side, value_wide, base_wide)
+                if not find_hidden(value_wide, base_wide, left_wide, top_wide, wide_side, filter_width, old, new):
+                    add_spot(model, old[X], old[Y], old[PEAK], old[WIDTH], reach, across)
+                    break
+                new[PEAK], new[WIDTH] = 0.3 * old[PEAK], filter_width
+            add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
+            add_spot(model, new[X], new[Y], new[PEAK], new[WIDTH], reach, across)
+            kept, clipped = True, False
+            for turn in range(TURNS + 2):
+                if not near(spot, new, found[parent[k], 0], found[parent[k], 1], astray + 3.0 * filter_width):
+                    kept = False
+                    break
+                one, tells = (spot, diagnostics[k]) if turn % 2 == 1 else (new, diagnostics[total])
+                add_spot(model, one[X], one[Y], -one[PEAK], one[WIDTH], reach, across)
+                left, top = int64(round(one[X])) - reach, int64(round(one[Y])) - reach
+                if turn < TURNS:
+                    clipped = gather(image, model, most, level, variance, light_variance, misfit2, left, top, side, value, base)
+                    kept &= fit_gaussian(
+                        value, base, left, top, side, light_variance, misfit2, filter_width, width_prior,
+                        one, tells, matrix, vector, across, shape, grid,
+                    )  # fmt: skip
+                else:
+                    gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
+                    climb(value, base, left, top, side, filter_width, noise, variance, 0, one, moments, across, shape, grid)
+                add_spot(model, one[X], one[Y], one[PEAK], one[WIDTH], reach, across)
+            both = (
+                alone
+                if not kept
+                else deviance(image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side)
+            )
+            if kept:
+                both += width_prior * (math.log(spot[WIDTH] / filter_width) ** 2 + math.log(new[WIDTH] / filter_width) ** 2)
+            if (
+                alone - both > TWO
+                and min(spot[SNR], new[SNR]) >= threshold
+                and (new[X] - spot[X]) ** 2 + (new[Y] - spot[Y]) ** 2 > apart * apart
+                and min(new[WIDTH], spot[WIDTH]) > POINTED * filter_width
+                and rim <= min(new[X], spot[X])
+                and max(new[X], spot[X]) <= width - 1 - rim
+                and rim <= min(new[Y], spot[Y])
+                and max(new[Y], spot[Y]) <= height - 1 - rim
+                and not has_near(spots, head, following, rows, columns, side, new[X], new[Y], apart, k)
+            ):
+                new[SATURATED] = 1.0 if clipped else 0.0
+                parent[total] = parent[k]
+                cell = int64(new[Y]) // side * columns + int64(new[X]) // side
+                following[total] = head[cell]
+                head[cell] = total
+                total += 1
+                break
+            add_spot(model, new[X], new[Y], -new[PEAK], new[WIDTH], reach, across)
+            add_spot(model, spot[X], spot[Y], -spot[PEAK], spot[WIDTH], reach, across)
+            for column in range(COLUMNS):
+                spot[column] = old[column]
+            add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
+    for k in range(total):
+        # rounding leaves crumbs where models were added and taken off
+        left, right = max(int64(round(spots[k, X])) - wide, 0), int64(round(spots[k, X])) + wide + 1
+        for r in range(max(int64(round(spots[k, Y])) - wide, 0), min(int64(round(spots[k, Y])) + wide + 1, height)):
+            part = model[r, left:right]
+            for c in range(len(part)):
+                part[c] = np.float32(0.0)
+    return total

@@ -1,0 +1,241 @@
+"""Video, Background -> Look: how its frames are searched; spot width, polarity, noise, gain and threshold, all told by the video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nta.background import Background
+from nta.chance import count_threshold, gaussian_threshold
+from nta.matched import Light, MatchedFilter, Seen, spread_of
+from nta.settings import Settings
+from nta.video import Video
+
+WIDTHS_PX = (0.8, 1.1, 1.5, 2.0, 2.7, 3.6, 4.8)  # tried before refinement: factors of 4/3, over which a matched filter loses < 4 %
+FIRST_LOOK_SNR = 6.0
+LOOKED_AT, LOOKED_AT_FIRST = 24, 6  # frames; the first ones tell width and polarity
+HELD_BYTES = 64 * 2**20  # of frames looked at, in float32
+COVER_WIDTHS = 3.5  # spot widths about a particle in which there is no noise to be measured
+UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more; its noise in time is known to 5 % in the filter
+ROUNDING_SD = 0.29  # grey levels
+POINTED = 0.75  # filter widths; of the noise of few photons, what stands out is one pixel, but not by twice as much
+FEWEST_SPOTS = 10  # whose widths are worth a median
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a frame is searched.
+
+    Attributes
+    ----------
+    matched : the filter, of the spots' width
+    threshold : signal-to-noise from which on a maximum is a spot
+    spread : (tile rows, tile columns) float32, noise of the filtered image in each tile
+    noise : (rows, columns) float32, the same at each point of the filter's grid, larger where pixels are noisier than their tile
+    light : what spots are like beyond their width
+    most : (height, width) float32, the least residual of a saturated pixel; (0, 0) where none can be told
+    """
+
+    matched: MatchedFilter
+    threshold: float
+    spread: np.ndarray
+    noise: np.ndarray
+    light: Light
+    most: np.ndarray
+
+    def see(self, frame: np.ndarray) -> Seen:
+        """Return a frame through the filter."""
+        return self.matched.see(frame, self.spread)
+
+    def factor(self, seen: Seen) -> float:
+        """Return by how much a frame is noisier than usual: the median over its tiles, as far as that is more than chance."""
+        usual = self.spread.astype(float) ** 2
+        known = usual > 0
+        if not known.any():
+            return 1.0
+        ratio = seen.variance[known] / usual[known]
+        off = float(np.median(ratio)) - 1.0
+        # the median of n tiles, each known to the variance of its n / (4 pi s^2) independent points
+        points = self.matched.shape[0] * self.matched.shape[1] / (4 * np.pi * self.matched.width_px**2)
+        chance = 1.57 * 2.0 / points
+        return float(np.sqrt(max(1.0 + off * off**2 / (off**2 + chance), 0.01)))
+
+    def fit(self, seen: Seen, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the frame's spots, as `MatchedFilter.fit`."""
+        return self.matched.fit(seen, self.noise, threshold or self.threshold, self.light, self.most, self.factor(seen))
+
+
+def choose_look(video: Video, background: Background, settings: Settings) -> Look:
+    """Measure how to search a video on frames spread evenly over it.
+
+    Width and polarity are those with the largest sum of squared signal-to-noise, the evidence a filter finds; the width is refined by the
+    spots' own. Noise is that between the spots. The threshold is counted (`chance.count_threshold`) where the still background is known.
+    """
+    few = max(LOOKED_AT_FIRST, HELD_BYTES // (video.height * video.width * 4))
+    numbers = background.sampled[np.unique(np.linspace(0, len(background.sampled) - 1, min(few, LOOKED_AT)).astype(int))]
+    images = [video.read(int(i)) for i in numbers]
+    first = images[:: max(1, len(images) // LOOKED_AT_FIRST)][:LOOKED_AT_FIRST]
+    # floating-point pixels have no step; some floor is needed where a region is exactly flat
+    quantum = 1.0 if np.issubdtype(images[0].dtype, np.integer) else 1e-4 * max(float(np.ptp(images[0])), 1e-30)
+    from nta.kernels.fit import WIDTH
+
+    sign, width = _choose_width(first, background, settings, quantum)
+    for _ in range(4):
+        look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
+        spots = np.concatenate([look.fit(look.see(image))[0] for image in first])
+        if len(spots) < FEWEST_SPOTS:
+            break
+        refined = float(np.clip(np.median(spots[:, WIDTH]), 0.6, 8.0))
+        done = abs(refined / width - 1) < 0.02
+        width = refined
+        if done:
+            break
+    asked = settings.spots.false_spots_per_frame
+    look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
+    look = replace(look, threshold=gaussian_threshold(asked, area_px(look.matched), width))
+    look, found = _with_noise_between(look, images, quantum)
+    spots, tells = (np.concatenate(part) for part in zip(*found, strict=True))
+    look = replace(look, light=_light(spots, tells, look))
+    if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
+        return look
+    return replace(look, threshold=_counted(look, images, [spots for spots, _ in found], asked))
+
+
+def area_px(matched: MatchedFilter) -> float:
+    """Return the area within the rim, px^2."""
+    height, width = (max(1, n - 2 * matched.rim_px) for n in matched.shape)
+    return float(height * width)
+
+
+def _look(video: Video, background: Background, sign: int, width_px: float, light: Light, threshold: float) -> Look:
+    matched = MatchedFilter(width_px, background.still, sign)
+    most = np.empty((0, 0), np.float32)
+    if video.ceiling is not None:
+        most = (video.ceiling - background.still if sign > 0 else background.still).astype(np.float32) - np.float32(0.5)
+    return Look(matched, threshold, np.ones(matched.tiles, np.float32), np.ones(matched.grid, np.float32), light, most)
+
+
+def _choose_width(images: Sequence[np.ndarray], background: Background, settings: Settings, quantum: float) -> tuple[int, float]:
+    """Return sign and width of the filter that finds the most evidence; bright and 1.5 px where there is none."""
+    signs = {"bright": (1,), "dark": (-1,)}.get(settings.video.polarity or "", (1, -1))
+    from nta.kernels.fit import SNR, WIDTH
+
+    none = np.empty((0, 0), np.float32)
+    score: dict[tuple[int, float], float] = {}
+    for width in WIDTHS_PX:
+        matched = MatchedFilter(width, background.still, 1)
+        if min(matched.shape) <= 2 * matched.rim_px:
+            continue
+        spread = np.maximum(spread_of(matched, images[:2]), np.float32(quantum * ROUNDING_SD * matched.noise_gain))
+        noise = matched.to_grid(spread)
+        filters = {sign: MatchedFilter(width, background.still, sign) for sign in signs}
+        for image in images:
+            for sign in signs:
+                facing = filters[sign]
+                found, _ = facing.fit(facing.see(image, spread), noise, FIRST_LOOK_SNR, Light(), none)
+                sure = (found[:, WIDTH] > POINTED * width) | (found[:, SNR] > 2 * FIRST_LOOK_SNR)
+                score[sign, width] = score.get((sign, width), 0.0) + float(np.sum(found[sure, SNR] ** 2))
+    best = max(score, key=lambda key: (score[key], key), default=(signs[0], 1.5))
+    return best if score.get(best, 0.0) > 0 else (signs[0], 1.5)
+
+
+def _light(spots: np.ndarray, tells: np.ndarray, look: Look) -> Light:
+    """Measure gain, misfit and scatter of the widths from the residuals of fits.
+
+    In a window, squared residuals beyond the noise of the background sum up to ``per_grey * sum(m) + misfit^2 * sum(m^2)``, m the model:
+    over sum(m) a straight line against ``sum(m^2) / sum(m)``, which is half the peak. Its slope by medians (Theil 1950).
+    """
+    from nta.kernels.fit import EXCESS, LIGHT, LIGHT2, SATURATED, SNR, WIDTH
+
+    clear = (spots[:, SATURATED] == 0) & (tells[:, LIGHT] > 0) & (spots[:, SNR] > FIRST_LOOK_SNR)
+    if clear.sum() < 10:
+        return look.light
+    spots, tells = spots[clear], tells[clear]
+    noise = float(np.median(look.spread)) / look.matched.noise_gain
+    # four parameters took as many pixels' worth of noise
+    y = (tells[:, EXCESS] + 4 * noise**2) / tells[:, LIGHT]
+    x = tells[:, LIGHT2] / tells[:, LIGHT]
+    order = np.argsort(x)
+    low, high = order[: len(x) // 2], order[-(len(x) // 2) :]
+    run = x[high] - x[low]
+    slope = float(np.median((y[high] - y[low])[run > 0] / run[run > 0])) if np.any(run > 0) else 0.0
+    slope = max(slope, 0.0)
+    per_grey = max(float(np.median(y - slope * x)), 0.0)
+    if per_grey == 0.0:
+        slope = max(float(np.median(y / x)), 0.0)
+    bright = spots[:, SNR] >= np.median(spots[:, SNR])
+    widths = np.log(spots[bright, WIDTH])
+    scatter = 1.4826 * float(np.median(np.abs(widths - np.median(widths))))
+    return Light(per_grey, float(np.clip(np.sqrt(slope), 0.002, 1.0)), float(np.clip(scatter, 0.1, 0.5)))
+
+
+def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background, quantum: float) -> Look:
+    """Measure the noise with particles clipped: of each tile, and at each point of the grid."""
+    matched = look.matched
+    floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
+    spread = np.maximum(spread_of(matched, images), floor)
+    relative = _relative(look, background)
+    return replace(look, spread=spread, noise=np.maximum(matched.to_grid(spread) * relative, floor))
+
+
+def _with_noise_between(look: Look, images: Sequence[np.ndarray], quantum: float) -> tuple[Look, list[tuple[np.ndarray, np.ndarray]]]:
+    """Measure the noise again, now between the spots that are found; return what is found in each image, too."""
+    matched = look.matched
+    relative = look.noise / matched.to_grid(look.spread)
+    even = relative < UNEVEN
+    squares, count = np.zeros(matched.tiles), np.zeros(matched.tiles)
+    found = []
+    for image in images:
+        seen = look.see(image)
+        found.append(look.fit(seen))
+        free = even & ~_covered(found[-1][0], matched.grid, matched.step, COVER_WIDTHS * matched.width_px)
+        value = seen.filtered - matched.to_grid(seen.level)
+        free &= np.abs(value) <= 4.0 * look.noise
+        squares += _by_tile(value**2 * free, matched)
+        count += _by_tile(free.astype(np.float32), matched)
+    enough = count > 0.1 * len(images) * np.outer(np.diff(matched.row_edge), np.diff(matched.col_edge))
+    spread = np.where(enough, np.sqrt(squares / np.maximum(count, 1)), look.spread)
+    floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
+    spread = np.maximum(spread, floor).astype(np.float32)
+    return replace(look, spread=spread, noise=np.maximum(matched.to_grid(spread) * relative, floor)), found
+
+
+def _by_tile(image: np.ndarray, matched: MatchedFilter) -> np.ndarray:
+    """Return the sum over each tile, (tile rows, tile columns)."""
+    return np.add.reduceat(np.add.reduceat(image, matched.row_edge[:-1], axis=0), matched.col_edge[:-1], axis=1)
+
+
+def _relative(look: Look, background: Background) -> np.ndarray:
+    """Return the noise of each point of the grid over its tile's, where hot or lit pixels are; 1 elsewhere, (rows, columns) float32."""
+    matched = look.matched
+    if len(background.noise) == 0:
+        return np.ones(matched.grid, np.float32)
+    plain = MatchedFilter(matched.width_px, np.zeros(matched.shape, np.float32), 1)
+    variance = plain.filter(background.noise**2, power=2)
+    spread = np.full(matched.tiles, 0.1 * max(float(np.median(variance)), 1e-30), np.float32)
+    level, _ = matched.levels(variance, spread)
+    ratio = np.sqrt(variance / np.maximum(matched.to_grid(level), 1e-30))
+    return np.where(ratio > UNEVEN, ratio, 1.0).astype(np.float32)
+
+
+def _covered(spots: np.ndarray, shape: tuple[int, int], step: int, reach_px: float) -> np.ndarray:
+    """Return which points of a grid of `step` px lie within `reach_px` of a spot, along each axis."""
+    covered = np.zeros(shape, bool)
+    low = np.maximum(np.ceil((spots[:, :2] - reach_px) / step), 0).astype(int)
+    high = np.floor((spots[:, :2] + reach_px) / step).astype(int) + 1
+    for (left, top), (right, bottom) in zip(low, high, strict=True):
+        covered[top:bottom, left:right] = True
+    return covered
+
+
+def _counted(look: Look, images: Sequence[np.ndarray], found: Sequence[np.ndarray], false_spots: float) -> float:
+    """Return the threshold that noise like the video's exceeds as often as asked."""
+    seen, hidden = [], np.empty((len(images), *look.matched.shape), np.uint8)
+    for k, (image, spots) in enumerate(zip(images, found, strict=True)):
+        one = look.see(image)
+        hidden[k] = _covered(spots, look.matched.shape, 1, COVER_WIDTHS * look.matched.width_px)
+        seen.append(one)
+    relative = look.noise / look.matched.to_grid(look.spread)
+    return count_threshold(look.matched, seen, hidden, relative, look.light, false_spots)

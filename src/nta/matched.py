@@ -1,0 +1,210 @@
+"""Frame, width -> the frame seen through a matched filter on a grid, with its level and noise, and the spots fitted to its maxima."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nta.background import MAD_TO_SD, edges, interpolate
+
+WIDE = 7.5  # filter widths about a maximum: a second spot may be four and a half away, and is fitted over three
+REACH = 3.0  # filter widths; beyond are 0.3 % of a Gaussian
+TILE_PX = 80  # the level of a tile is then known to a tenth of the filtered noise
+SETTLING = 4  # rounds of clipping at three SD, after which it is within 1 % of where it ends
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame through the filter.
+
+    Attributes
+    ----------
+    frame : (height, width), as it was
+    filtered : (rows, columns) float32, the filtered frame at the points of the grid, particles positive, still background taken off
+    level, variance : (tile rows, tile columns) float64, of `filtered` without its particles
+    """
+
+    frame: np.ndarray
+    filtered: np.ndarray
+    level: np.ndarray
+    variance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Light:
+    """What the video's spots are like, beyond their width.
+
+    Attributes
+    ----------
+    per_grey : variance that light of one grey level adds to a pixel, one over the gain in electrons
+    misfit : SD of a pixel about a Gaussian spot for other reasons, as a share of the spot's height there
+    width_sd : scatter of the spots' ln width
+    """
+
+    per_grey: float = 0.0
+    misfit: float = 0.1
+    width_sd: float = 0.5
+
+
+@dataclass(frozen=True)
+class MatchedFilter:
+    """A Gaussian of the spots' own width, for the frames of one video, evaluated on a grid no coarser than what it shows.
+
+    Attributes
+    ----------
+    width_px : of the Gaussian
+    still : (height, width) float32, what is taken off a frame
+    sign : 1 where particles are bright, -1 where they are dark
+    step : spacing of the grid, px
+    grid, tiles : its rows and columns, and those of the tiles
+    noise_gain : SD of what it shows of white noise, over that of a pixel
+    row_edge, col_edge : where the tiles begin and end on the grid
+    row_mid, col_mid : where their centres lie
+    rim_px : in which no spot is looked for, since half of it would lie outside
+    """
+
+    width_px: float
+    still: np.ndarray
+    sign: int
+    step: int = field(init=False)
+    grid: tuple[int, int] = field(init=False)
+    tiles: tuple[int, int] = field(init=False)
+    noise_gain: float = field(init=False)
+    row_edge: np.ndarray = field(init=False)
+    col_edge: np.ndarray = field(init=False)
+    row_mid: np.ndarray = field(init=False)
+    col_mid: np.ndarray = field(init=False)
+    rim_px: int = field(init=False)
+    _taps: np.ndarray = field(init=False, repr=False)
+    _base: np.ndarray = field(init=False, repr=False)
+    _own: threading.local = field(init=False, repr=False, default_factory=threading.local)
+
+    def __post_init__(self) -> None:
+        from nta.kernels.filter import FIRST, NEXT
+
+        put = functools.partial(object.__setattr__, self)
+        passes = max(1, int(np.ceil((REACH * self.width_px - FIRST) / NEXT)))
+        taps = np.exp(-0.5 * (np.arange(FIRST + NEXT * passes + 1) / self.width_px) ** 2)
+        taps /= taps[0] + 2 * taps[1:].sum()
+        # a spot of the filter's width is seen sqrt(2) wider; points that far apart miss nothing
+        step = max(1, int(np.sqrt(2) * self.width_px + 0.15))
+        grid = (-(-self.shape[0] // step), -(-self.shape[1] // step))
+        put("step", step)
+        put("grid", grid)
+        put("noise_gain", float(taps[0] ** 2 + 2 * np.sum(taps[1:] ** 2)))
+        put("rim_px", 1 + int(np.ceil(2 * self.width_px)))
+        for name, n in zip(("row", "col"), grid, strict=True):
+            edge = edges(n, TILE_PX / step)
+            put(f"{name}_edge", edge)
+            put(f"{name}_mid", (edge[1:] + edge[:-1] - 1) / 2)
+        put("tiles", (len(self.row_mid), len(self.col_mid)))
+        put("_taps", taps.astype(np.float32))
+        put("_base", np.zeros(grid, np.float32))
+        put("_base", self.filter(self.still).copy())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a frame, px."""
+        height, width = self.still.shape
+        return height, width
+
+    def filter(self, image: np.ndarray, power: int = 1) -> np.ndarray:
+        """Return the filtered image at the points of the grid, sign and still background taken off; taps to a `power`.
+
+        The array is the calling thread's own, and holds until its next call.
+        """
+        from nta.kernels.filter import filter_columns, filter_rows
+
+        down = self._room("down", (self.grid[0], self.shape[1]), np.float32)
+        filtered = self._room("filtered", self.grid, np.float32)
+        taps = self._taps**power
+        filter_rows(image, taps, self.step, down)
+        filter_columns(down, self._base, np.float32(self.sign) * taps, self.step, filtered)
+        return filtered
+
+    def see(self, frame: np.ndarray, spread: np.ndarray) -> Seen:
+        """Return a frame through the filter; `spread`, (tile rows, tile columns) float32, is about the SD of what will be seen.
+
+        The filtered image is the calling thread's own, and holds until its next call.
+        """
+        filtered = self.filter(frame)
+        return Seen(frame, filtered, *self.levels(filtered, spread))
+
+    def residual(self, frame: np.ndarray) -> np.ndarray:
+        """Return a frame with sign and still background taken off, (height, width) float32."""
+        return np.float32(self.sign) * (frame.astype(np.float32) - self.still)
+
+    def levels(self, filtered: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return level and variance of each tile of a filtered image, particles clipped."""
+        from nta.kernels.filter import find_levels
+
+        level, variance = np.empty(self.tiles), np.empty(self.tiles)
+        find_levels(filtered, spread, self.row_edge, self.col_edge, level, variance)
+        return level, variance
+
+    def maxima(self, seen: Seen, noise: np.ndarray, threshold: float, factor: float = 1.0) -> np.ndarray:
+        """Return what seems to stand `threshold` times the noise over the level, the highest first.
+
+        (n, 5): x and y in px, height over the level, level, noise; `noise` is (rows, columns) float32, up to `factor`. The array is the
+        calling thread's own, and holds until its next call.
+        """
+        from nta.kernels.spots import find_maxima
+
+        found = self._room("found", (seen.filtered.size // 4 + 1, 5), np.float64)
+        rim = max(1, self.rim_px // self.step - 1)  # the peak may be on this side of the rim, the nearest point beyond
+        n = find_maxima(seen.filtered, seen.level, self.row_mid, self.col_mid, noise, factor, threshold, self.step, rim, found)
+        return found[:n]
+
+    def fit(
+        self, seen: Seen, noise: np.ndarray, threshold: float, light: Light, most: np.ndarray, factor: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the spots that stand the threshold, a row each in the columns of `nta.kernels.fit`, and what tells their light.
+
+        Parameters
+        ----------
+        noise : (rows, columns) float32, of the filtered frame, up to `factor`
+        most : (height, width) float32, least residual of a saturated pixel; (0, 0) where none can be told
+        """
+        from nta.kernels.filter import subtract
+        from nta.kernels.fit import COLUMNS, DIAGNOSTICS
+        from nta.kernels.spots import fit_spots
+
+        found = self.maxima(seen, noise, threshold, factor)
+        residual, model = self._room("residual", self.shape, np.float32), self._room("model", self.shape, np.float32)
+        subtract(seen.frame, self.still, float(self.sign), found, int(WIDE * self.width_px) + 3, residual)
+        capacity = 2 * len(found) + 1
+        spots, tells = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS))
+        n = fit_spots(
+            residual, model, most, found, len(found), 1.0 / self.noise_gain, threshold, self.width_px,
+            light.per_grey, light.misfit, 1.0 / light.width_sd**2, self.rim_px, spots, tells,
+        )  # fmt: skip
+        return spots[:n], tells[:n]
+
+    def to_grid(self, tiles: np.ndarray) -> np.ndarray:
+        """Interpolate a value of each tile to every point of the grid, (rows, columns) float32."""
+        return interpolate(tiles, self.row_mid, self.col_mid, self.grid)
+
+    def _room(self, name: str, shape: tuple[int, int] | int, dtype: type) -> np.ndarray:
+        """Return an array of the calling thread's own, zero at first."""
+        room: np.ndarray | None = getattr(self._own, name, None)
+        if room is None:
+            room = np.zeros(shape, dtype)
+            setattr(self._own, name, room)
+        return room
+
+
+def spread_of(matched: MatchedFilter, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the SD of the filtered image in each tile, (tile rows, tile columns) float32: its median over frames, particles clipped."""
+    spreads = []
+    for image in images:
+        filtered = matched.filter(image)
+        sample = filtered[::7, ::7]
+        spread = np.full(matched.tiles, MAD_TO_SD * np.median(np.abs(sample - np.median(sample))), np.float32)
+        for _ in range(SETTLING):
+            spread = np.sqrt(matched.levels(filtered, spread)[1]).astype(np.float32)
+        spreads.append(spread)
+    return np.median(spreads, axis=0).astype(np.float32)
