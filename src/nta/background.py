@@ -17,6 +17,8 @@ MAD_TO_SD = 1.4826  # of a Gaussian
 INNER_DEVIATION = 0.3246  # mean absolute deviation of the middle half of a Gaussian, SD
 BAND_ROWS = 16  # sorted at a time: they stay in the processor's cache
 STANDS_OUT = 4.0  # standard errors of the still image above which something is there
+LEVELS, FEWEST_PIXELS = 12, 100  # of the photon transfer curve, and the pixels each is of
+SURE = 5.0  # standard errors of a slope that is told
 MOST_CHANGE = 2.0  # of the light of a stuck thing during the video
 MOVED = 0.1  # share of a thing's light that is elsewhere in the last third of the video; a shift by half its width
 
@@ -31,11 +33,13 @@ class Background:
         pixels; zero for a video too short to tell
     sampled : frame numbers it was taken from
     noise : (height, width) float32, SD of each pixel in time, particles left out; (0, 0) for a video too short to tell
+    per_grey : variance that light of one grey level adds, by which darker and brighter pixels differ; 0 where they do not
     """
 
     still: np.ndarray
     sampled: np.ndarray
     noise: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    per_grey: float = 0.0
 
 
 def find_background(video: Video) -> Background:
@@ -63,8 +67,9 @@ def find_background(video: Video) -> Background:
         still[rows], noise[rows] = _middle(stack[:, rows], order)
         early[rows], _ = _middle(stack[: n // 3, rows], of_third)
         late[rows], _ = _middle(stack[n - n // 3 :, rows], of_third)
+    per_grey = _photon_noise(still, noise)
     _take_out_moving(still, noise, early, late, n)
-    return Background(still, sampled, noise)
+    return Background(still, sampled, noise, per_grey)
 
 
 def sorting_network(n: int) -> list[tuple[int, int]]:
@@ -98,6 +103,20 @@ def _middle(stack: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.ndarray
     n = len(rows) - 2 * quarter
     # about the median, in order, the deviations need no sign
     return total / np.float32(n), (high - low) / np.float32(n * INNER_DEVIATION)
+
+
+def _photon_noise(still: np.ndarray, noise: np.ndarray) -> float:
+    """Return the slope of variance against level, 0 where it is not clear (the photon transfer curve; Janesick 2007)."""
+    level, variance = still.ravel(), noise.ravel().astype(float) ** 2
+    edge = np.quantile(level[:: max(1, len(level) // 10_000)], np.linspace(0.0, 1.0, LEVELS + 1))
+    which = np.clip(np.searchsorted(edge, level, side="right") - 1, 0, LEVELS - 1)
+    count = np.bincount(which, minlength=LEVELS)
+    if count.min() < FEWEST_PIXELS or edge[-1] <= edge[0]:
+        return 0.0
+    # the middle of each: hot pixels and what particles passed are in the tails
+    x, y = (np.array([np.median(of[which == k]) for k in range(LEVELS)]) for of in (level, variance))
+    (slope, _), ((slope_variance, _), _) = np.polyfit(x, y, 1, cov=True)
+    return float(slope) if slope > SURE * np.sqrt(slope_variance) else 0.0
 
 
 def _take_out_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, late: np.ndarray, n: int) -> None:

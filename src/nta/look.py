@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nta.background import Background
+from nta.background import MAD_TO_SD, Background
 from nta.chance import count_threshold, gaussian_threshold
 from nta.matched import Light, MatchedFilter, Seen, spread_of
 from nta.settings import Settings
@@ -21,6 +21,8 @@ COVER_WIDTHS = 3.5  # spot widths about a particle in which there is no noise to
 UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more; its noise in time is known to 5 % in the filter
 ROUNDING_SD = 0.29  # grey levels
 POINTED = 0.75  # filter widths; of the noise of few photons, what stands out is one pixel, but not by twice as much
+SLACK = 1.2  # of the variance of a stretch: what neighbours add to noise is no stretch
+UNLIKE = 2.0  # by how much more than the usual one the smallest particles are smeared
 FEWEST_SPOTS = 10  # whose widths are worth a median
 
 
@@ -96,8 +98,12 @@ def choose_look(video: Video, background: Background, settings: Settings) -> Loo
     look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
     look = replace(look, threshold=gaussian_threshold(asked, area_px(look.matched), width))
     look, found = _with_noise_between(look, images, quantum)
-    spots, tells = (np.concatenate(part) for part in zip(*found, strict=True))
-    look = replace(look, light=_light(spots, tells, look))
+    for again in (images, first):
+        # what residuals tell depends on the noise that the fit took for granted
+        single = replace(look, light=replace(look.light, stretch=np.inf))
+        fits = found if again is images else [single.fit(single.see(image)) for image in first]
+        spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
+        look = replace(look, light=_light(spots, tells, look, background))
     if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
         return look
     return replace(look, threshold=_counted(look, images, [spots for spots, _ in found], asked))
@@ -141,34 +147,34 @@ def _choose_width(images: Sequence[np.ndarray], background: Background, settings
     return best if score.get(best, 0.0) > 0 else (signs[0], 1.5)
 
 
-def _light(spots: np.ndarray, tells: np.ndarray, look: Look) -> Light:
-    """Measure gain, misfit and scatter of the widths from the residuals of fits.
+def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Background) -> Light:
+    """Measure gain, misfit, stretch and scatter of the widths from fits of single spots.
 
-    In a window, squared residuals beyond the noise of the background sum up to ``per_grey * sum(m) + misfit^2 * sum(m^2)``, m the model:
-    over sum(m) a straight line against ``sum(m^2) / sum(m)``, which is half the peak. Its slope by medians (Theil 1950).
+    The gain is that of the background (photon transfer) where that tells, if the spots are not quieter. In a window, squared residuals beyond the noise of the
+    background sum up to ``per_grey * sum(m) + misfit^2 * sum(m^2)``, m the model. Stretch along each of two axes is taken for normal: its
+    square is exponential, and its SD is read from the median, in which what is two has no say.
     """
-    from nta.kernels.fit import EXCESS, LIGHT, LIGHT2, SATURATED, SNR, WIDTH
+    from nta.kernels.fit import EXCESS, LIGHT, LIGHT2, SATURATED, SNR, STRETCH, TELLS_STRETCH, WIDTH
 
     clear = (spots[:, SATURATED] == 0) & (tells[:, LIGHT] > 0) & (spots[:, SNR] > FIRST_LOOK_SNR)
-    if clear.sum() < 10:
-        return look.light
+    if clear.sum() < FEWEST_SPOTS:
+        return replace(look.light, per_grey=background.per_grey, stretch=0.0)
     spots, tells = spots[clear], tells[clear]
     noise = float(np.median(look.spread)) / look.matched.noise_gain
     # four parameters took as many pixels' worth of noise
-    y = (tells[:, EXCESS] + 4 * noise**2) / tells[:, LIGHT]
-    x = tells[:, LIGHT2] / tells[:, LIGHT]
-    order = np.argsort(x)
-    low, high = order[: len(x) // 2], order[-(len(x) // 2) :]
-    run = x[high] - x[low]
-    slope = float(np.median((y[high] - y[low])[run > 0] / run[run > 0])) if np.any(run > 0) else 0.0
-    slope = max(slope, 0.0)
-    per_grey = max(float(np.median(y - slope * x)), 0.0)
-    if per_grey == 0.0:
-        slope = max(float(np.median(y / x)), 0.0)
+    excess = tells[:, EXCESS] + 4 * noise**2
     bright = spots[:, SNR] >= np.median(spots[:, SNR])
+    per_grey = max(min(background.per_grey, float(np.median(excess / tells[:, LIGHT]))), 0.0)
+    misfit2 = np.median((excess - per_grey * tells[:, LIGHT])[bright] / tells[bright, LIGHT2])
+    square, information = spots[:, STRETCH] ** 2, spots[:, TELLS_STRETCH]
+    tried = np.linspace(0.0, 1.0, 201)
+    middle = [np.median(square / (2 * (s**2 + SLACK / information))) for s in tried]
+    stretch = UNLIKE * float(tried[np.argmax(np.array(middle) <= np.log(2))])
     widths = np.log(spots[bright, WIDTH])
-    scatter = 1.4826 * float(np.median(np.abs(widths - np.median(widths))))
-    return Light(per_grey, float(np.clip(np.sqrt(slope), 0.002, 1.0)), float(np.clip(scatter, 0.1, 0.5)))
+    scatter = MAD_TO_SD * float(np.median(np.abs(widths - np.median(widths))))
+    return Light(
+        per_grey, float(np.sqrt(np.clip(misfit2, 0.002**2, 1.0))), stretch, float(np.clip(scatter, 0.1, 0.5))
+    )
 
 
 def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background, quantum: float) -> Look:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nta.background import MAD_TO_SD, edges, interpolate
 
-WIDE = 7.5  # filter widths about a maximum: a second spot may be four and a half away, and is fitted over three
+WIDE = 8.5  # filter widths about a maximum: a second spot may be five and a half away, and is fitted over three
 REACH = 3.0  # filter widths; beyond are 0.3 % of a Gaussian
 TILE_PX = 80  # the level of a tile is then known to a tenth of the filtered noise
 SETTLING = 4  # rounds of clipping at three SD, after which it is within 1 % of where it ends
@@ -42,11 +42,13 @@ class Light:
     ----------
     per_grey : variance that light of one grey level adds to a pixel, one over the gain in electrons
     misfit : SD of a pixel about a Gaussian spot for other reasons, as a share of the spot's height there
+    stretch : what single spots are longer than wide, a share of their width, as motion during the exposure makes them; infinite where it is not known, and no spot is taken for two
     width_sd : scatter of the spots' ln width
     """
 
     per_grey: float = 0.0
     misfit: float = 0.1
+    stretch: float = np.inf
     width_sd: float = 0.5
 
 
@@ -180,7 +182,7 @@ class MatchedFilter:
         spots, tells = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS))
         n = fit_spots(
             residual, model, most, found, len(found), 1.0 / self.noise_gain, threshold, self.width_px,
-            light.per_grey, light.misfit, 1.0 / light.width_sd**2, self.rim_px, spots, tells,
+            light.per_grey, light.misfit, light.stretch, 1.0 / light.width_sd**2, self.rim_px, spots, tells,
         )  # fmt: skip
         return spots[:n], tells[:n]
 

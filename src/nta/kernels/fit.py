@@ -14,9 +14,9 @@ SUMS = JIT | {"fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"
 
 UNKNOWN = 1e30  # variance of a pixel that tells nothing
 
-X, Y, X_SD, Y_SD, PEAK, SNR, WIDTH, MISFIT, SATURATED, STRETCH, STRETCH_ALONG, COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-"""Columns of a fitted spot; MISFIT is the mean squared residual over its variance in the window, of a good fit 1; STRETCH chi-square with
-two degrees of freedom by which a spot stretched in the direction STRETCH_ALONG (rad) would fit better."""
+X, Y, X_SD, Y_SD, PEAK, SNR, WIDTH, MISFIT, SATURATED, STRETCH, ALONG, TELLS_STRETCH, COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+"""Columns of a fitted spot; MISFIT is the mean squared residual over its variance in the window, of a good fit 1. STRETCH is by how much
+the spot seems longer than wide, a share of its width, in the direction ALONG (rad), and TELLS_STRETCH the Fisher information on it."""
 EXCESS, LIGHT, LIGHT2, DIAGNOSTICS = 0, 1, 2, 3
 """Columns of what tells noise of light from misfit: sums of squared residual less background variance, of the model, of its square."""
 
@@ -242,8 +242,10 @@ def judge(
         of_plus += weight * along * along
         of_cross += weight * across * across
     spot[MISFIT] = chi2 / max(known, one)
-    spot[STRETCH] = plus * plus / max(of_plus, np.float32(1e-30)) + cross * cross / max(of_cross, np.float32(1e-30))
-    spot[STRETCH_ALONG] = 0.5 * math.atan2(cross, plus)
+    plus /= max(of_plus, np.float32(1e-30))
+    cross /= max(of_cross, np.float32(1e-30))
+    spot[STRETCH], spot[ALONG] = math.hypot(plus, cross), 0.5 * math.atan2(cross, plus)
+    spot[TELLS_STRETCH] = 0.5 * (of_plus + of_cross)
     diagnostic[EXCESS], diagnostic[LIGHT], diagnostic[LIGHT2] = excess, light, light2
 
 

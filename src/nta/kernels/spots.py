@@ -10,13 +10,14 @@ from numba import int64, jit
 from nta.kernels import JIT
 from nta.kernels.filter import level_row
 from nta.kernels.fit import (
+    ALONG,
     COLUMNS,
     MISFIT,
     PEAK,
     SATURATED,
     SNR,
     STRETCH,
-    STRETCH_ALONG,
+    TELLS_STRETCH,
     UNKNOWN,
     WIDTH,
     X,
@@ -33,10 +34,11 @@ GUESSED = 0.95  # of the threshold that a parabola through three points must gue
 CLIMBING_STEPS = 1
 REACH = 3.0  # filter widths about a spot that its fit looks at
 CLOSEST = 1.0  # filter widths; closer than that two spots are one
-ASTRAY = 1.5  # filter widths; a fit that ends farther from its maximum fits something else, and a second spot is at most three more away
+ASTRAY = 1.5  # filter widths; a fit that ends farther from its maximum fits something else
+BESIDE = 4.0  # filter widths from a spot to where a second one is looked for: farther off it has a maximum of its own
 POINTED = 0.5  # filter widths; light that is narrower did not come through the lens
 SWEEPS = 2  # fits of spots with neighbours after the first
-STRETCHED = 12.0  # chi-square with two degrees of freedom; 1 in 400 spots seems so stretched by chance, and is looked at again
+STRETCHED = 12.0  # chi-square with two degrees of freedom; 1 in 400 single spots seems so stretched, and is looked at again
 HIDDEN_MISFIT = 3.0  # standard deviations by which the misfit of a spot must stand out before a second one beside it is looked for
 TWO = 20.0  # chi-square with three degrees of freedom that two spots must fit better than one: 2 in 10,000 by chance
 TURNS = 8  # fits of two spots that were one
@@ -170,7 +172,7 @@ def find_hidden(
 ) -> bool:
     """Find the pixel at which a window less a spot's model has its highest signal-to-noise in the matched filter; false if there is none.
 
-    The place is sought between one and three filter widths of the spot.
+    The place is sought between `CLOSEST` and `BESIDE` filter widths of the spot.
     """
     per, per_spot = 0.5 / filter_width**2, 0.5 / spot[WIDTH] ** 2
     span = int(math.ceil(2.0 * filter_width))
@@ -178,7 +180,7 @@ def find_hidden(
     for i in range(span, side - span):
         for j in range(span, side - span):
             away2 = (left + j - spot[X]) ** 2 + (top + i - spot[Y]) ** 2
-            if away2 < (CLOSEST * filter_width) ** 2 or away2 > (3.0 * filter_width) ** 2:
+            if away2 < (CLOSEST * filter_width) ** 2 or away2 > (BESIDE * filter_width) ** 2:
                 continue
             total = spread = 0.0
             for a in range(i - span, i + span + 1):
@@ -199,7 +201,7 @@ def find_hidden(
 
 @jit(
     "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[:,::1], int64, float64, float64, float64, float64, float64, float64, "
-    "int64, float64[:,::1], float64[:,::1])",
+    "float64, int64, float64[:,::1], float64[:,::1])",
     **JIT,
 )
 def fit_spots(
@@ -213,6 +215,7 @@ def fit_spots(
     filter_width: float,
     light_variance: float,
     misfit: float,
+    stretch: float,
     width_prior: float,
     rim: int,
     spots: np.ndarray,
@@ -229,6 +232,7 @@ def fit_spots(
     pixel_noise : SD of a pixel over that of the filtered image
     light_variance : variance that light of one grey level adds
     misfit : SD of a pixel about the model by other reasons, as a share of the model
+    stretch : SD along an axis of what single spots are longer than wide, a share of their width; infinite: none is taken for two
     width_prior : precision of a spot's ln width about the filter's
     rim : px from the edges in which no spot counts
     spots, diagnostics : (capacity, COLUMNS) and (capacity, DIAGNOSTICS) of `nta.kernels.fit`, capacity n_found or more; written
@@ -236,7 +240,7 @@ def fit_spots(
     height, width = image.shape
     reach = int(math.ceil(REACH * filter_width))
     side = 2 * reach + 1
-    wide = reach + int(math.ceil(2.0 * filter_width))
+    wide = int(math.ceil((BESIDE + 2.0) * filter_width))
     wide_side = 2 * wide + 1
     value, base, shape = np.empty(side * side, np.float32), np.empty(side * side, np.float32), np.empty(side * side, np.float32)
     value_wide, base_wide = np.empty(wide_side * wide_side, np.float32), np.empty(wide_side * wide_side, np.float32)
@@ -307,8 +311,9 @@ def fit_spots(
     # a second look: what is stretched, or does not fit, may be two
     total = n
     limit = 1.0 + HIDDEN_MISFIT * math.sqrt(2.0) / side
-    for k in range(n):
-        stretched = spots[k, STRETCH] > STRETCHED
+    for k in range(n if math.isfinite(stretch) else 0):
+        own = 1.0 + stretch * stretch * spots[k, TELLS_STRETCH]
+        stretched = spots[k, STRETCH] ** 2 * spots[k, TELLS_STRETCH] > STRETCHED * own
         if (not stretched and spots[k, MISFIT] < limit) or total >= len(spots):
             continue
         spot, new, noise, level = spots[k], spots[total], found[parent[k], 4], found[parent[k], 3]
@@ -324,7 +329,7 @@ def fit_spots(
             add_spot(model, old[X], old[Y], -old[PEAK], old[WIDTH], reach, across)
             if attempt == 0:
                 # two of a kind on either side
-                away_x, away_y = filter_width * math.cos(old[STRETCH_ALONG]), filter_width * math.sin(old[STRETCH_ALONG])
+                away_x, away_y = filter_width * math.cos(old[ALONG]), filter_width * math.sin(old[ALONG])
                 spot[X], spot[Y], spot[PEAK], spot[WIDTH] = old[X] - away_x, old[Y] - away_y, 0.6 * old[PEAK], filter_width
                 new[X], new[Y], new[PEAK], new[WIDTH] = old[X] + away_x, old[Y] + away_y, 0.6 * old[PEAK], filter_width
             else:
@@ -338,7 +343,7 @@ def fit_spots(
             add_spot(model, new[X], new[Y], new[PEAK], new[WIDTH], reach, across)
             kept, clipped = True, False
             for turn in range(TURNS + 2):
-                if not near(spot, new, found[parent[k], 0], found[parent[k], 1], astray + 3.0 * filter_width):
+                if not near(spot, new, found[parent[k], 0], found[parent[k], 1], astray + BESIDE * filter_width):
                     kept = False
                     break
                 one, tells = (spot, diagnostics[k]) if turn % 2 == 1 else (new, diagnostics[total])
@@ -362,7 +367,7 @@ def fit_spots(
             if kept:
                 both += width_prior * (math.log(spot[WIDTH] / filter_width) ** 2 + math.log(new[WIDTH] / filter_width) ** 2)
             if (
-                alone - both > TWO
+                alone - both > TWO * own
                 and min(spot[SNR], new[SNR]) >= threshold
                 and (new[X] - spot[X]) ** 2 + (new[Y] - spot[Y]) ** 2 > apart * apart
                 and min(new[WIDTH], spot[WIDTH]) > POINTED * filter_width
