@@ -15,6 +15,7 @@ LEVEL_TILE_PX = 80  # the level of a tile is then known to 1/70 of a pixel's noi
 NOISE_TILE_PX = 64
 MAD_TO_SD = 1.4826  # of a Gaussian
 INNER_DEVIATION = 0.3246  # mean absolute deviation of the middle half of a Gaussian, SD
+THINNED = 3  # every so many rows and columns of a still image tell its level and noise: some hundreds of a tile
 BAND_ROWS = 16  # sorted at a time: they stay in the processor's cache
 STANDS_OUT = 4.0  # standard errors of the still image above which something is there
 LEVELS, FEWEST_PIXELS = 12, 100  # of the photon transfer curve, and the pixels each is of
@@ -107,8 +108,8 @@ def _middle(stack: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.ndarray
 
 def _photon_noise(still: np.ndarray, noise: np.ndarray) -> float:
     """Return the slope of variance against level, 0 where it is not clear (the photon transfer curve; Janesick 2007)."""
-    level, variance = still.ravel(), noise.ravel().astype(float) ** 2
-    edge = np.quantile(level[:: max(1, len(level) // 10_000)], np.linspace(0.0, 1.0, LEVELS + 1))
+    level, variance = still[::2, ::2].ravel(), noise[::2, ::2].ravel().astype(float) ** 2
+    edge = np.quantile(level[:: max(1, len(level) // 4_000)], np.linspace(0.0, 1.0, LEVELS + 1))
     which = np.clip(np.searchsorted(edge, level, side="right") - 1, 0, LEVELS - 1)
     count = np.bincount(which, minlength=LEVELS)
     if count.min() < FEWEST_PIXELS or edge[-1] <= edge[0]:
@@ -127,13 +128,13 @@ def _take_out_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, la
     """
     from scipy.ndimage import binary_dilation, find_objects, label
 
-    level = local_level(still)
+    level = local_level(still, THINNED)
     excess = still - level
-    sd = np.maximum(local_sd(excess), noise / np.sqrt(n / 2))
+    sd = np.maximum(local_sd(excess, THINNED), noise / np.sqrt(n / 2))
     stands = binary_dilation(np.abs(excess) > STANDS_OUT * np.maximum(sd, 1e-12), iterations=2)
     regions, _ = label(stands, np.ones((3, 3)))
-    early, late = early - local_level(early), late - local_level(late)
-    usual = local_level(noise)
+    early, late = early - local_level(early, THINNED), late - local_level(late, THINNED)
+    usual = local_level(noise, THINNED)
     of_mean = usual**2 / (n / 6)  # variance of an interquartile mean of n / 3
     for number, box in enumerate(find_objects(regions), start=1):
         inside = regions[box] == number
@@ -155,23 +156,27 @@ def edges(n: int, size: float) -> np.ndarray:
     return np.linspace(0, n, max(1, round(n / size)) + 1).round().astype(np.int64)
 
 
-def local_level(image: np.ndarray) -> np.ndarray:
+def local_level(image: np.ndarray, every: int = 1) -> np.ndarray:
     """Return the level of `image` around each pixel, (height, width) float32, without the particles.
 
-    In each tile the mean of what lies within 3 robust SD of the median, interpolated bilinearly between tile centres.
+    In each tile the mean of what lies within 3 robust SD of the median, of every `every`-th row and column, interpolated bilinearly
+    between tile centres.
     """
-    tiles, y_mid, x_mid = _tiles(image, LEVEL_TILE_PX)
+    tiles, y_mid, x_mid = _tiles(image, LEVEL_TILE_PX, every)
     centre, spread = _level_and_sd(tiles[..., ::2])
     inside = np.abs(tiles - centre[..., None]) <= 3 * spread[..., None]
     level = np.where(inside, tiles, 0).sum(axis=-1) / np.maximum(inside.sum(axis=-1), 1)
     return interpolate(level, y_mid, x_mid, image.shape)
 
 
-def local_sd(image: np.ndarray) -> np.ndarray:
-    """Return the robust SD of `image` around each pixel, (height, width) float32; a tile full of particles follows its neighbours."""
+def local_sd(image: np.ndarray, every: int = 1) -> np.ndarray:
+    """Return the robust SD of `image` around each pixel, (height, width) float32; a tile full of particles follows its neighbours.
+
+    Of every `every`-th row and column.
+    """
     from scipy.ndimage import median_filter
 
-    tiles, y_mid, x_mid = _tiles(image, NOISE_TILE_PX)
+    tiles, y_mid, x_mid = _tiles(image, NOISE_TILE_PX, every)
     centre, spread = _level_and_sd(tiles)
     for _ in range(2):
         # particles widen the spread; what lies beyond 3 SD is theirs
@@ -185,15 +190,17 @@ def typical_sd(image: np.ndarray) -> float:
     return float(_level_and_sd(np.ravel(image)[None, ::7])[1][0])
 
 
-def _tiles(image: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tiles(image: np.ndarray, size_px: int, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut `image` into tiles of about `size_px`: (rows, columns, pixels), and the rows and columns of their centres.
 
-    Fewer than a tile's worth of pixels at the lower and right edges belong to no tile.
+    Of each tile every `every`-th row and column is given. Fewer than a tile's worth of pixels at the lower and right edges belong to no
+    tile.
     """
     rows, columns = (max(1, round(n / size_px)) for n in image.shape)
     high, wide = image.shape[0] // rows, image.shape[1] // columns
-    cut = image[: rows * high, : columns * wide].reshape(rows, high, columns, wide).swapaxes(1, 2).reshape(rows, columns, -1)
-    return cut, (np.arange(rows) + 0.5) * high - 0.5, (np.arange(columns) + 0.5) * wide - 0.5
+    cut = image[: rows * high, : columns * wide].reshape(rows, high, columns, wide)[:, ::every, :, ::every]
+    pixels = cut.swapaxes(1, 2).reshape(rows, columns, -1)
+    return pixels, (np.arange(rows) + 0.5) * high - 0.5, (np.arange(columns) + 0.5) * wide - 0.5
 
 
 def _level_and_sd(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

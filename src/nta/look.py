@@ -58,7 +58,7 @@ class Look:
         if not known.any():
             return 1.0
         ratio = seen.variance[known] / usual[known]
-        off = float(np.median(ratio)) - 1.0
+        off = float(np.sort(ratio)[len(ratio) // 2]) - 1.0
         # the median of n tiles, each known to the variance of its n / (4 pi s^2) independent points
         points = self.matched.shape[0] * self.matched.shape[1] / (4 * np.pi * self.matched.width_px**2)
         chance = 1.57 * 2.0 / points
@@ -150,9 +150,9 @@ def _choose_width(images: Sequence[np.ndarray], background: Background, settings
 def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Background) -> Light:
     """Measure gain, misfit, stretch and scatter of the widths from fits of single spots.
 
-    The gain is that of the background (photon transfer) where that tells, if the spots are not quieter. In a window, squared residuals beyond the noise of the
-    background sum up to ``per_grey * sum(m) + misfit^2 * sum(m^2)``, m the model. Stretch along each of two axes is taken for normal: its
-    square is exponential, and its SD is read from the median, in which what is two has no say.
+    The gain is that of the background (photon transfer) where that tells, if the spots are not quieter. In a window, squared residuals
+    beyond the noise of the background sum up to ``per_grey * sum(m) + misfit^2 * sum(m^2)``, m the model. Stretch along each of two axes
+    is taken for normal: its square is exponential, and its SD is read from the median, in which what is two has no say.
     """
     from nta.kernels.fit import EXCESS, LIGHT, LIGHT2, SATURATED, SNR, STRETCH, TELLS_STRETCH, WIDTH
 

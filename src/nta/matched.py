@@ -42,7 +42,8 @@ class Light:
     ----------
     per_grey : variance that light of one grey level adds to a pixel, one over the gain in electrons
     misfit : SD of a pixel about a Gaussian spot for other reasons, as a share of the spot's height there
-    stretch : what single spots are longer than wide, a share of their width, as motion during the exposure makes them; infinite where it is not known, and no spot is taken for two
+    stretch : by how much single spots are longer than wide, a share of their width, as motion during the exposure makes them; infinite
+        where it is not known, and no spot is taken for two
     width_sd : scatter of the spots' ln width
     """
 

@@ -103,8 +103,9 @@ def find_spots(
     def one(i: int) -> _Found:
         frame = video.read(i)
         seen = look.see(frame)
-        level = typical + look.matched.sign * float(np.median(seen.level))
-        noise = float(np.sqrt(np.median(seen.variance))) / look.matched.noise_gain
+        middle = seen.level.size // 2
+        level = typical + look.matched.sign * float(np.sort(seen.level, axis=None)[middle])
+        noise = float(np.sqrt(np.sort(seen.variance, axis=None)[middle])) / look.matched.noise_gain
         mark = seen.level.tobytes() + seen.variance.tobytes()
         return _Found(_rows(search(frame, seen, look), i), level, noise, mark)
 

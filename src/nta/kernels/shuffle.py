@@ -50,8 +50,12 @@ def shuffle(value: np.ndarray, hidden: np.ndarray, seed: int, out: np.ndarray) -
         for m in range(out.shape[0]):
             row = out[m, first : first + block]
             for p in range(block):
-                state ^= state << np.uint64(13)
-                state ^= state >> np.uint64(7)
-                state ^= state << np.uint64(17)
-                # the upper half as a fraction of the count
-                row[p] = seen[p, ((state >> np.uint64(32)) * count[p]) >> np.uint64(32)]
+                if p % 2 == 0:
+                    state ^= state << np.uint64(13)
+                    state ^= state >> np.uint64(7)
+                    state ^= state << np.uint64(17)
+                    half = state >> np.uint64(32)
+                else:
+                    half = state & np.uint64(0xFFFFFFFF)
+                # a half as a fraction of the count
+                row[p] = seen[p, (half * count[p]) >> np.uint64(32)]

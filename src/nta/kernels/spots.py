@@ -36,7 +36,7 @@ REACH = 3.0  # filter widths about a spot that its fit looks at
 CLOSEST = 1.0  # filter widths; closer than that two spots are one
 ASTRAY = 1.5  # filter widths; a fit that ends farther from its maximum fits something else
 BESIDE = 4.0  # filter widths from a spot to where a second one is looked for: farther off it has a maximum of its own
-POINTED = 0.5  # filter widths; light that is narrower did not come through the lens
+POINTED, POINTED_PX = 0.5, 0.5  # filter widths, px; light that is narrower than both is of one pixel and did not come through the lens
 SWEEPS = 2  # fits of spots with neighbours after the first
 STRETCHED = 12.0  # chi-square with two degrees of freedom; 1 in 400 single spots seems so stretched, and is looked at again
 HIDDEN_MISFIT = 3.0  # standard deviations by which the misfit of a spot must stand out before a second one beside it is looked for
@@ -249,6 +249,7 @@ def fit_spots(
     grid = np.empty((2, side * side), np.float32)
     for p in range(side * side):
         grid[0, p], grid[1, p] = p % side, p // side
+    narrowest = min(POINTED * filter_width, POINTED_PX)
     misfit2, apart, astray = misfit * misfit, CLOSEST * filter_width, ASTRAY * filter_width
     # what a model lacks is alike in neighbouring pixels: the filter does not average it as it does noise
     alike2 = misfit2 * 4.0 * math.pi * filter_width * filter_width
@@ -273,7 +274,7 @@ def fit_spots(
                 value, base, left, top, side, light_variance, misfit2, filter_width, width_prior,
                 spot, diagnostics[n], matrix, vector, across, shape, grid,
             )
-            or spot[WIDTH] < POINTED * filter_width
+            or spot[WIDTH] < narrowest
             or (spot[X] - found[i, 0]) ** 2 + (spot[Y] - found[i, 1]) ** 2 > astray * astray
             or not rim <= spot[X] <= width - 1 - rim
             or not rim <= spot[Y] <= height - 1 - rim
@@ -370,7 +371,7 @@ def fit_spots(
                 alone - both > TWO * own
                 and min(spot[SNR], new[SNR]) >= threshold
                 and (new[X] - spot[X]) ** 2 + (new[Y] - spot[Y]) ** 2 > apart * apart
-                and min(new[WIDTH], spot[WIDTH]) > POINTED * filter_width
+                and min(new[WIDTH], spot[WIDTH]) > narrowest
                 and rim <= min(new[X], spot[X])
                 and max(new[X], spot[X]) <= width - 1 - rim
                 and rim <= min(new[Y], spot[Y])
