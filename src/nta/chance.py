@@ -11,8 +11,9 @@ from nta.matched import Light, MatchedFilter, Seen, spread_of
 LEAST = 3.0  # no lower threshold, whatever is asked for
 BAND_PX = 96  # height of the strips in which noise is made: they and their filtered images stay in the processor's cache
 AREA_PX = 12_000_000  # of noise looked at; at 0.1 false spots a frame of 640x480 px, 4 of them, and some hundreds not much lower
-LOW = 0.8  # of the threshold that Gaussian noise would have: where spots of noise are counted from
-TAIL, FEWEST = 3000, 50  # highest ones that the tail is taken from
+RIMS = 3  # of the rim's width that are left out along the edges, where there is room for it
+LOW = 3.2  # where spots of noise are counted from: they are many, and their number already falls as that of high ones
+TAIL, FEWEST = 5000, 50  # highest ones that the tail is taken from
 SKEWS = (-0.1, 0.2)  # tried: from noise that is cut off above to that of a few photons
 
 
@@ -44,13 +45,15 @@ def count_threshold(
     hidden : (frames, height, width) uint8, where particles are
     relative : (rows, columns) float32, noise of the filtered image over that of its tile
     """
-    from nta.kernels.fit import SNR
+    from nta.kernels.fit import SNR, X, Y
     from nta.kernels.shuffle import shuffle, take_level_off
 
     height, width = matched.shape
     step, rim = matched.step, matched.rim_px
     area = float((height - 2 * rim) * (width - 2 * rim))
-    low = max(LOW * gaussian_threshold(false_spots, area, matched.width_px), LEAST)
+    low = min(LOW, gaussian_threshold(false_spots, area, matched.width_px))
+    # particles in the rim are not known, and their light reaches inwards
+    above, left = (max(min(RIMS * rim, (n - 2 * BAND_PX) // 2), rim) for n in (height, width))
     tall = min(-(-BAND_PX // step) * step, height)
     images = max(1, round(AREA_PX / (height * width)))
     row_mid, col_mid = matched.row_mid * step + (step - 1) / 2, matched.col_mid * step + (step - 1) / 2
@@ -72,8 +75,11 @@ def count_threshold(
             continue
         for image in noise:
             spots, _ = strip.fit(strip.see(image, spread), sd, low, light, none)
-            found.append(spots[:, SNR])
-        looked += images * (tall - 2 * rim) * (width - 2 * rim)
+            inside = (spots[:, X] >= left) & (spots[:, X] <= width - 1 - left)
+            inside &= (spots[:, Y] + top >= above) & (spots[:, Y] + top <= height - 1 - above)
+            found.append(spots[inside, SNR])
+        within = min(top + tall - rim, height - above) - max(top + rim, above)
+        looked += images * max(within, 0) * (width - 2 * left)
     if not looked:
         return gaussian_threshold(false_spots, area, matched.width_px)
     return _tail(np.concatenate(found), low, false_spots * looked / area)

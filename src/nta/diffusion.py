@@ -63,10 +63,10 @@ class Diffusion:
 SMALLEST_NM, LARGEST_NM, GRID_POINTS = 15.0, 3500.0, 160
 DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
 FIT_TRACKS, FIT_GROUPS, FIT_GRID = 600, 6, 40
-# ln of the localisation floor in px, ln of the factor on a spot's own error, logit of the share of wrong links. Simulated spots of any
-# brightness err by 1.5 to 1.6 times their own error, which comes from the brightest of the noisy pixels; in correlated frames, where noise
-# is smoothed with the motion, next to nothing is known
-PRIOR = (np.array([np.log(0.05), np.log(1.55), -5.0]), np.array([0.5, 0.05, 1.0]))
+# ln of the localisation floor in px, ln of the factor on a spot's own error, logit of the share of wrong links. Simulated spots that smear
+# by their motion err by 1.1 to 1.4 times their own error; in correlated frames, where noise is smoothed with the motion, next to nothing is
+# known
+PRIOR = (np.array([np.log(0.05), np.log(1.25), -5.0]), np.array([0.5, 0.05, 1.0]))
 CORRELATED_PRIOR = (np.array([np.log(0.05), np.log(0.5), -5.0]), np.array([1.0, 1.5, 1.0]))
 EXPOSURES = 13  # tried from none to a whole frame
 EXPOSURE_SHORT = 0.06  # frames; false links and missed smears shorten what is read by 0.03 at 100 and 200 nm, 0.13 at 60 nm

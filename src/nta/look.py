@@ -17,7 +17,8 @@ WIDTHS_PX = (0.8, 1.1, 1.5, 2.0, 2.7, 3.6, 4.8)  # tried before refinement: fact
 FIRST_LOOK_SNR = 6.0
 LOOKED_AT, LOOKED_AT_FIRST = 24, 6  # frames; the first ones tell width and polarity
 HELD_BYTES = 64 * 2**20  # of frames looked at, in float32
-COVER_WIDTHS = 3.5  # spot widths about a particle in which there is no noise to be measured
+MASKED_SNR = 4.0  # of what is kept out of the noise: lower, and it would lose its own highest
+COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of a pixel's noise to which its light has fallen
 UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more; its noise in time is known to 5 % in the filter
 ROUNDING_SD = 0.29  # grey levels
 POINTED = 0.75  # filter widths; of the noise of few photons, what stands out is one pixel, but not by twice as much
@@ -96,7 +97,7 @@ def choose_look(video: Video, background: Background, settings: Settings) -> Loo
             break
     asked = settings.spots.false_spots_per_frame
     look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
-    look = replace(look, threshold=gaussian_threshold(asked, area_px(look.matched), width))
+    look = replace(look, threshold=MASKED_SNR)
     look, found = _with_noise_between(look, images, quantum)
     for again in (images, first):
         # what residuals tell depends on the noise that the fit took for granted
@@ -104,6 +105,7 @@ def choose_look(video: Video, background: Background, settings: Settings) -> Loo
         fits = found if again is images else [single.fit(single.see(image)) for image in first]
         spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
         look = replace(look, light=_light(spots, tells, look, background))
+    look = replace(look, threshold=gaussian_threshold(asked, area_px(look.matched), width))
     if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
         return look
     return replace(look, threshold=_counted(look, images, [spots for spots, _ in found], asked))
@@ -172,9 +174,7 @@ def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Backgro
     stretch = UNLIKE * float(tried[np.argmax(np.array(middle) <= np.log(2))])
     widths = np.log(spots[bright, WIDTH])
     scatter = MAD_TO_SD * float(np.median(np.abs(widths - np.median(widths))))
-    return Light(
-        per_grey, float(np.sqrt(np.clip(misfit2, 0.002**2, 1.0))), stretch, float(np.clip(scatter, 0.1, 0.5))
-    )
+    return Light(per_grey, float(np.sqrt(np.clip(misfit2, 0.002**2, 1.0))), stretch, float(np.clip(scatter, 0.1, 0.5)))
 
 
 def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background, quantum: float) -> Look:
@@ -191,12 +191,16 @@ def _with_noise_between(look: Look, images: Sequence[np.ndarray], quantum: float
     matched = look.matched
     relative = look.noise / matched.to_grid(look.spread)
     even = relative < UNEVEN
+    # particles in the rim are not known
+    rim = min(2 * matched.rim_px // matched.step, min(matched.grid) // 4)
+    even[:rim] = even[len(even) - rim :] = False
+    even[:, :rim] = even[:, even.shape[1] - rim :] = False
     squares, count = np.zeros(matched.tiles), np.zeros(matched.tiles)
     found = []
     for image in images:
         seen = look.see(image)
         found.append(look.fit(seen))
-        free = even & ~_covered(found[-1][0], matched.grid, matched.step, COVER_WIDTHS * matched.width_px)
+        free = even & ~_covered(found[-1][0], matched.grid, matched.step, look)
         value = seen.filtered - matched.to_grid(seen.level)
         free &= np.abs(value) <= 4.0 * look.noise
         squares += _by_tile(value**2 * free, matched)
@@ -226,11 +230,16 @@ def _relative(look: Look, background: Background) -> np.ndarray:
     return np.where(ratio > UNEVEN, ratio, 1.0).astype(np.float32)
 
 
-def _covered(spots: np.ndarray, shape: tuple[int, int], step: int, reach_px: float) -> np.ndarray:
-    """Return which points of a grid of `step` px lie within `reach_px` of a spot, along each axis."""
+def _covered(spots: np.ndarray, shape: tuple[int, int], step: int, look: Look) -> np.ndarray:
+    """Return which points of a grid of `step` px a spot lights by more than a tenth of a pixel's noise, along each axis."""
+    from nta.kernels.fit import PEAK, WIDTH
+
+    faint = FAINT * float(np.median(look.spread)) / look.matched.noise_gain
+    reach = spots[:, WIDTH] * np.sqrt(2 * np.log(np.maximum(spots[:, PEAK] / faint, np.e)))
+    reach = np.maximum(reach, COVER_WIDTHS * look.matched.width_px)[:, None]
     covered = np.zeros(shape, bool)
-    low = np.maximum(np.ceil((spots[:, :2] - reach_px) / step), 0).astype(int)
-    high = np.floor((spots[:, :2] + reach_px) / step).astype(int) + 1
+    low = np.maximum(np.ceil((spots[:, :2] - reach) / step), 0).astype(int)
+    high = np.floor((spots[:, :2] + reach) / step).astype(int) + 1
     for (left, top), (right, bottom) in zip(low, high, strict=True):
         covered[top:bottom, left:right] = True
     return covered
@@ -241,7 +250,7 @@ def _counted(look: Look, images: Sequence[np.ndarray], found: Sequence[np.ndarra
     seen, hidden = [], np.empty((len(images), *look.matched.shape), np.uint8)
     for k, (image, spots) in enumerate(zip(images, found, strict=True)):
         one = look.see(image)
-        hidden[k] = _covered(spots, look.matched.shape, 1, COVER_WIDTHS * look.matched.width_px)
+        hidden[k] = _covered(spots, look.matched.shape, 1, look)
         seen.append(one)
     relative = look.noise / look.matched.to_grid(look.spread)
     return count_threshold(look.matched, seen, hidden, relative, look.light, false_spots)

@@ -8,6 +8,9 @@ from nta.look import Look
 from nta.matched import Seen
 
 
+PIXEL_BY_PIXEL = 1.25  # by how much more the peak of three noisy pixels errs than that of a fit
+
+
 def search(frame: np.ndarray, seen: Seen, look: Look) -> np.ndarray:
     """Return the spots of a frame, a row each in the columns of `nta.kernels.fit`.
 
@@ -31,7 +34,7 @@ def search(frame: np.ndarray, seen: Seen, look: Look) -> np.ndarray:
     spots[:, fit.X], spots[:, fit.Y], spots[:, fit.WIDTH] = column, row, spot_width
     spots[:, fit.SNR] = snr[y, x]
     # variance of the peak of a filtered field: sqrt(2) width / SNR, from the curvature of signal and noise
-    spots[:, fit.X_SD] = spots[:, fit.Y_SD] = np.sqrt(2.0) * width / spots[:, fit.SNR]
+    spots[:, fit.X_SD] = spots[:, fit.Y_SD] = PIXEL_BY_PIXEL * np.sqrt(2.0) * width / spots[:, fit.SNR]
     spots[:, fit.PEAK] = 2.0 * smooth[y, x]  # a filter of the spot's own width halves its peak
     if len(look.most):
         around = [residual[y + dy, x + dx] >= look.most[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
