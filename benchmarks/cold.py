@@ -84,7 +84,7 @@ def main() -> None:
     say(f"\n{bench.head('kernel', 'CPU to compile, s')}")
     rows = [(float(seconds), name) for name, seconds in (line.split() for line in told.splitlines())]
     for seconds, name in sorted(rows, reverse=True):
-        say(bench.row("all, with the import of numba's compiler" if name == "all" else name, f"{seconds:.2f}"))
+        say(bench.row(name, f"{seconds:.2f}"))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from nta.cli.options import KnobType, describe, protocol
 from nta.cli.pages import Page, SectionedOption
 from nta.cli.simulate import video_path
 from nta.errors import Notice, UsageError, VideoError
+from nta.kernels.cache import DETECTION, FILMING, LINKING, SIZING, Loader
 from nta.settings import KNOBS, Settings
 
 FILES = {"histogram.csv", "particles.csv", "tracks.csv", "frames.csv", "summary.csv", "summary.json", "settings.toml"}
@@ -47,6 +48,12 @@ def command_line(*arguments: str | Path) -> list[str]:
     """Return the command line that runs nta from the sources, as a process of its own."""
     setup = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from nta.cli import main; main()"
     return [sys.executable, "-c", setup, *map(str, arguments)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """Compile what the commands need: the first run says that it does, which is tested with the cache."""
+    Loader(*DETECTION, *LINKING, *SIZING, *FILMING, progress=None).load()
 
 
 # --- a pipeline that is quick and does as the video's name says ---

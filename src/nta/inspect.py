@@ -148,10 +148,14 @@ def inspect(
     VideoError
         For a file that cannot be read as a video.
     """
+    from nta.kernels.cache import DETECTION, Loader
+
     settings = (settings or Settings()).with_options(**options)
+    kernels = Loader(*DETECTION, progress=progress)
     given, threads = os.fspath(path), threads or len(os.sched_getaffinity(0))
     container = open_container(given, settings.video.channel)
     try:
+        kernels.load()
         return _inspect(container, given, settings, threads, progress)
     finally:
         container.close()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -26,6 +26,9 @@ from nta.sizes import Sizes, find_sizes
 from nta.spots import Spots, find_spots
 from nta.tracks import link_spots
 from nta.video import Calibration, open_video
+
+if TYPE_CHECKING:
+    from nta.kernels.cache import Loader
 
 
 def analyze(
@@ -58,7 +61,9 @@ def analyze(
     settings = (settings or Settings()).with_options(**options)
     parse_classes(settings.classes.classes)
     medium.parse_medium(settings.medium.medium)
+    kernels = _kernels(settings, progress)
     with open_video(str(path), settings) as video:
+        kernels.load()
         calibration = video.calibration
         viscosity = _viscosity_mpas(settings, calibration)
         spots = find_spots(video, settings, threads or len(os.sched_getaffinity(0)), progress)
@@ -68,6 +73,14 @@ def analyze(
     with threadpool_limits(limits=1, user_api="blas"):
         result = _size(spots, source, calibration, viscosity, settings, progress or (lambda stage, done, total: None))
     return replace(result, notices=notices + result.notices)
+
+
+def _kernels(settings: Settings, progress: Callable[[str, int, int], None] | None) -> Loader:
+    """Return what loads the kernels, and says so at once where they have to be compiled: opening a video may take its time."""
+    from nta.kernels.cache import DETECTION, LINKING, SIZING, Loader
+
+    linking = LINKING if settings.spots.engine == "nta" else ()
+    return Loader(*DETECTION, *linking, *SIZING, progress=progress)
 
 
 def _size(

@@ -224,6 +224,8 @@ def write_video(recipe: Recipe, seed: int | None, output: Path, progress: Callab
     UsageError
         For a format that cannot be written, a film too long for it, or a folder that holds more than frames.
     """
+    from nta.kernels.cache import FILMING, Loader
+
     simulation = Simulation(recipe, recipe.seed if seed is None else seed)
 
     def counted() -> Iterator[np.ndarray]:
@@ -236,6 +238,7 @@ def write_video(recipe: Recipe, seed: int | None, output: Path, progress: Callab
     paths, suffix = output_paths(output)
     film = Film(recipe, simulation.seed, simulation.time_s, counted())
     check_film(film, paths[0], suffix)
+    Loader(*FILMING, progress=progress).load()
     with replaced_when_whole(*paths) as (video, as_json, as_csv):
         write_film(film, video, suffix)
         as_json.write_text(json.dumps(simulation.truth(), indent=2) + "\n", encoding="utf-8")

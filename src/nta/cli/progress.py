@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from nta.cli.voice import notice
+
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
     from rich.text import Text
@@ -34,22 +36,34 @@ class Stopwatch:
 
 @contextmanager
 def progress_bars(title: str, *, quiet: bool = False) -> Iterator[Callback | None]:
-    """Give a callback ``(stage, done, total)`` that draws a bar a stage; ``None`` when quiet or when stderr is no terminal.
+    """Give a callback ``(stage, done, total)`` that draws a bar a stage; it only says that kernels are compiled when stderr is no terminal.
 
-    The bars are gone when the block ends, so that what is printed next stands where they stood.
+    The bars are gone when the block ends, so that what is printed next stands where they stood. ``None`` when quiet.
     """
-    if quiet or not sys.stderr.isatty():
+    if quiet:
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield tell_compiling
         return
     with _bars() as bars:
         tasks: dict[str, TaskID] = {}
 
         def update(stage: str, done: int, total: int) -> None:
+            tell_compiling(stage, done, total)
             if stage not in tasks:
                 tasks[stage] = bars.add_task(f"{title}  {stage}", total=total or None)
             bars.update(tasks[stage], completed=done, total=total or None)
 
         yield update
+
+
+def tell_compiling(stage: str, done: int, total: int) -> None:
+    """Say in a line that kernels are compiled, when that begins."""
+    if stage == "compile" and done == 0:
+        from nta.kernels import cache
+
+        notice(cache.words())
 
 
 def _bars() -> Progress:

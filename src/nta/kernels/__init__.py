@@ -4,5 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-JIT: dict[str, Any] = {"nopython": True, "nogil": True, "cache": True}
+from nta.kernels.cache import FOLDER
+
+JIT: dict[str, Any] = {"nopython": True, "nogil": True, "cache": FOLDER is not None}
 """Options of every kernel: cached on disk, callable from threads; no ``parallel`` and no ``fastmath`` (same bytes everywhere)."""
+
+INNER: dict[str, Any] = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Options of a kernel that only other kernels call: less to compile."""

@@ -7,14 +7,14 @@ import math
 import numpy as np
 from numba import jit
 
-from nta.kernels import JIT
+from nta.kernels import INNER, JIT
 
 STAGES, STEP = 7, 1.0  # ln; a choice e^7 = 1100 times less likely than the best takes nothing from a link's chance
 MOST_COLUMNS, MOST_ROWS = 6, 8  # of a group whose choices are summed over
 LEAST_MOTION = 0.1  # of a track's mean squared step; the error of its spots may be thought larger than it is
 
 
-@jit("int64(float64[::1], int64[::1], int64, float64, int64)", **JIT)
+@jit("int64(float64[::1], int64[::1], int64, float64, int64)", **INNER)
 def _push(key: np.ndarray, item: np.ndarray, n: int, new_key: float, new_item: int) -> int:
     """Add to a binary heap of `n` items, the smallest first; return how many there are."""
     at = n
@@ -25,7 +25,7 @@ def _push(key: np.ndarray, item: np.ndarray, n: int, new_key: float, new_item: i
     return n + 1
 
 
-@jit("int64(float64[::1], int64[::1], int64)", **JIT)
+@jit("int64(float64[::1], int64[::1], int64)", **INNER)
 def _pop(key: np.ndarray, item: np.ndarray, n: int) -> int:
     """Take the first off a binary heap of `n` items; return how many are left."""
     n -= 1
@@ -116,7 +116,7 @@ def assign(start: np.ndarray, column: np.ndarray, gain: np.ndarray, row_of: np.n
             c = left
 
 
-@jit("int64(int64[::1], int64)", **JIT)
+@jit("int64(int64[::1], int64)", **INNER)
 def _root(parent: np.ndarray, node: int) -> int:
     """Return the root of a node in a forest, whose paths are halved on the way."""
     while parent[node] != node:
@@ -259,7 +259,7 @@ def weigh(
                 chance[row] = with_it / whole
 
 
-@jit("int64(float64[::1], float64[::1], int64, int64, float64, float64[::1], int64[::1], int64[::1], float64[::1], float64[::1])", **JIT)
+@jit("int64(float64[::1], float64[::1], int64, int64, float64, float64[::1], int64[::1], int64[::1], float64[::1], float64[::1])", **INNER)
 def bin_spots(
     x: np.ndarray,
     y: np.ndarray,
@@ -300,7 +300,7 @@ def bin_spots(
     return columns
 
 
-@jit("Tuple((int64[::1], float64[::1]))(int64[::1], float64[::1], int64, int64)", **JIT)
+@jit("Tuple((int64[::1], float64[::1]))(int64[::1], float64[::1], int64, int64)", **INNER)
 def _longer(column: np.ndarray, gain: np.ndarray, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Return both with room for `length`, the first `n` kept."""
     new_column, new_gain = np.empty(length, np.int64), np.empty(length)

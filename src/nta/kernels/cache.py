@@ -1,0 +1,130 @@
+"""Compiled kernels on disk: where they are kept, which of them are stale, and word of it where some have to be compiled.
+
+numba keeps a kernel in ``NUMBA_CACHE_DIR`` where that is set, else beside its source, else in the user's cache folder: the first of these
+that can be written. That the kernel is fresh, it tells by the file that the kernel stands in; what it calls may stand in another.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from numba.core import event
+from numba.core.caching import FunctionCache
+
+SOURCES = Path(__file__).parent
+PYTHON = f"py{sys.version_info[0]}{sys.version_info[1]}"  # as numba has it in its names; Pythons may share a folder
+ROOM = 8 << 20  # bytes; twice what all kernels take
+DETECTION, LINKING, SIZING, FILMING = ("filter", "fit", "spots", "shuffle"), ("link",), ("likelihood",), ("render", "camera")
+"""The modules that a stage needs, in the order in which it does."""
+
+
+def find_folder() -> Path | None:
+    """Return the folder in which numba keeps the kernels; None where no folder can be written, or the disk is full."""
+    try:
+        folder = Path(FunctionCache(find_folder).cache_path)
+        if not any(name.endswith(f".{PYTHON}.nbi") for name in os.listdir(folder)):
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(ROOM))
+        forget_stale(folder, SOURCES)
+    except (OSError, RuntimeError):  # numba's own error where it finds no folder
+        return None
+    return folder
+
+
+def forget_stale(folder: Path, sources: Path) -> None:
+    """Remove from `folder` what was compiled of sources that have changed, their own or those of kernels they call."""
+    for module, digest in fingerprints(sources).items():
+        mark = folder / f"{module}.{PYTHON}.{digest}"
+        if not mark.exists():
+            for pattern in (f"{module}.*.{PYTHON}.*nb[ic]", f"{module}.{PYTHON}.*"):
+                for old in folder.glob(pattern):
+                    old.unlink(missing_ok=True)
+            mark.touch()
+
+
+def fingerprints(sources: Path) -> dict[str, str]:
+    """Return for each module of kernels a digest of its source, of those it takes kernels from, and of the options of all."""
+    text = {path.stem: path.read_bytes() for path in sorted(sources.glob("*.py"))}
+    found = {}
+    for module in text.keys() - {"__init__", "cache"}:
+        needed = ["__init__", module]
+        for name in needed:
+            needed += [n for n in map(bytes.decode, re.findall(rb"^from nta\.kernels\.(\w+) import", text[name], re.M)) if n not in needed]
+        found[module] = hashlib.sha256(b"\0".join(text[name] for name in needed)).hexdigest()[:16]
+    return found
+
+
+FOLDER = find_folder()
+
+
+def words() -> str:
+    """Return what to say of a run that compiles: whether the next one has to, and where the kernels are kept unless beside the source."""
+    if FOLDER is None:
+        return "compiling, in every run: no folder can be written to keep what is compiled; set NUMBA_CACHE_DIR to one that can"
+    place = "" if FOLDER == SOURCES / "__pycache__" else f"; kept in {FOLDER}"
+    return f"first run: compiling for some seconds, once{place}"
+
+
+class Loader:
+    """Loads kernels, those of some `modules`; ``progress("compile", 0, 1)`` is called once, as early as possible, where some are missing.
+
+    What cannot be told by the look of the folder, such as another processor, is told when it is compiled.
+    """
+
+    def __init__(self, *modules: str, progress: Callable[[str, int, int], None] | None) -> None:
+        self._modules = [f"nta.kernels.{module}" for module in modules]
+        self._progress = progress
+        self._told = False
+        there = os.listdir(FOLDER) if FOLDER is not None else []
+        known = {name.partition(".")[0] for name in there if name.endswith(f".{PYTHON}.nbi")}
+        if not sys.modules.keys() >= {name for name in self._modules if name.rpartition(".")[2] not in known}:
+            self.tell()
+
+    def tell(self) -> None:
+        """Say that kernels are compiled, unless it was said."""
+        if not self._told and self._progress is not None:
+            self._progress("compile", 0, 1)
+        self._told = True
+
+    def load(self) -> None:
+        """Import the modules: what is compiled is loaded, what is not is compiled."""
+        with event.install_listener("numba:compile", _Listener(self)), _no_collection():
+            for module in self._modules:
+                importlib.import_module(module)
+        if self._told and self._progress is not None:
+            self._progress("compile", 1, 1)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for garbage in what the compiler builds; a tenth of its time goes there."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+class _Listener(event.Listener):
+    """Tells of the first kernel that is compiled."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def on_start(self, event: event.Event) -> None:
+        if event.data["dispatcher"].py_func.__module__.startswith("nta."):
+            self._loader.tell()
+
+    def on_end(self, event: event.Event) -> None:
+        pass
