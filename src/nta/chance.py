@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from nta.matched import Light, MatchedFilter, Seen, spread_of
 
+EACH = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
+"""`map`, or that of a pool of threads."""
+
 LEAST = 3.0  # no lower threshold, whatever is asked for
 BAND_PX = 96  # height of the strips in which noise is made: they and their filtered images stay in the processor's cache
-AREA_PX = 12_000_000  # of noise looked at; at 0.1 false spots a frame of 640x480 px, 4 of them, and some hundreds not much lower
+AREA_PX = 12_000_000  # of noise looked at: some thousand spots of noise not much lower than those that are asked for
 RIMS = 3  # of the rim's width that are left out along the edges, where there is room for it
 LOW = 3.2  # where spots of noise are counted from: they are many, and their number already falls as that of high ones
 TAIL, FEWEST = 5000, 50  # highest ones that the tail is taken from
@@ -31,7 +35,13 @@ def gaussian_threshold(false_spots: float, area_px: float, width_px: float) -> f
 
 
 def count_threshold(
-    matched: MatchedFilter, seen: Sequence[Seen], hidden: np.ndarray, relative: np.ndarray, light: Light, false_spots: float
+    matched: MatchedFilter,
+    seen: Sequence[Seen],
+    hidden: np.ndarray,
+    relative: np.ndarray,
+    light: Light,
+    false_spots: float,
+    each: EACH = map,
 ) -> float:
     """Return the signal-to-noise that spots of noise exceed `false_spots` times a frame.
 
@@ -44,6 +54,7 @@ def count_threshold(
     seen : some frames
     hidden : (frames, height, width) uint8, where particles are
     relative : (rows, columns) float32, noise of the filtered image over that of its tile
+    each : runs the strips of the field, in order
     """
     from nta.kernels.fit import SNR, X, Y
     from nta.kernels.shuffle import shuffle, take_level_off
@@ -57,32 +68,33 @@ def count_threshold(
     tall = min(-(-BAND_PX // step) * step, height)
     images = max(1, round(AREA_PX / (height * width)))
     row_mid, col_mid = matched.row_mid * step + (step - 1) / 2, matched.col_mid * step + (step - 1) / 2
-    residuals = [matched.residual(one.frame) for one in seen]
+    residuals = list(each(lambda one: matched.residual(one.frame), seen))
     none = np.empty((0, 0), np.float32)
-    found, looked = [], 0.0
-    for number, top in enumerate(range(0, height - tall + 1, tall)):
+
+    def strip(top: int) -> tuple[np.ndarray, float]:
+        """Return the heights of what is found in the noise of a strip, and its area; none where a pixel has no noise at all."""
         strip = MatchedFilter(matched.width_px, np.zeros((tall, width), np.float32), 1)
         value = np.empty((len(seen), tall, width), np.float32)
         for k, one in enumerate(seen):
             take_level_off(residuals[k], one.level, row_mid, col_mid, top, value[k])
         noise = np.empty((images, tall, width), np.float32)
-        inside = np.ascontiguousarray(hidden[:, top : top + tall])
-        shuffle(value.reshape(len(seen), -1), inside.reshape(len(seen), -1), number + 1, noise.reshape(images, -1))
-        around = relative[top // step : top // step + strip.grid[0]]
+        within = np.ascontiguousarray(hidden[:, top : top + tall])
+        shuffle(value.reshape(len(seen), -1), within.reshape(len(seen), -1), top + 1, noise.reshape(images, -1))
         spread = spread_of(strip, list(noise[:6]))
-        sd = (strip.to_grid(spread) * around).astype(np.float32)
+        sd = (strip.to_grid(spread) * relative[top // step : top // step + strip.grid[0]]).astype(np.float32)
         if not np.all(sd > 0):
-            continue
-        for image in noise:
-            spots, _ = strip.fit(strip.see(image, spread), sd, low, light, none)
-            inside = (spots[:, X] >= left) & (spots[:, X] <= width - 1 - left)
-            inside &= (spots[:, Y] + top >= above) & (spots[:, Y] + top <= height - 1 - above)
-            found.append(spots[inside, SNR])
-        within = min(top + tall - rim, height - above) - max(top + rim, above)
-        looked += images * max(within, 0) * (width - 2 * left)
+            return np.empty(0), 0.0
+        spots = np.concatenate([strip.fit(strip.see(image, spread), sd, low, light, none)[0] for image in noise])
+        inside = (spots[:, X] >= left) & (spots[:, X] <= width - 1 - left)
+        inside &= (spots[:, Y] + top >= above) & (spots[:, Y] + top <= height - 1 - above)
+        high = max(min(top + tall - rim, height - above) - max(top + rim, above), 0)
+        return spots[inside, SNR], float(images * high * (width - 2 * left))
+
+    heights, areas = zip(*each(strip, range(0, height - tall + 1, tall)), strict=True)
+    looked = sum(areas)
     if not looked:
         return gaussian_threshold(false_spots, area, matched.width_px)
-    return _tail(np.concatenate(found), low, false_spots * looked / area)
+    return _tail(np.concatenate(heights), low, false_spots * looked / area)
 
 
 def _tail(snr: np.ndarray, low: float, wanted: float) -> float:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nta.background import MAD_TO_SD, Background
-from nta.chance import count_threshold, gaussian_threshold
+from nta.chance import EACH, count_threshold, gaussian_threshold
 from nta.matched import Light, MatchedFilter, Seen, spread_of
 from nta.settings import Settings
 from nta.video import Video
 
 WIDTHS_PX = (0.8, 1.1, 1.5, 2.0, 2.7, 3.6, 4.8)  # tried before refinement: factors of 4/3, over which a matched filter loses < 4 %
 FIRST_LOOK_SNR = 6.0
-LOOKED_AT, LOOKED_AT_FIRST = 24, 6  # frames; the first ones tell width and polarity
+LOOKED_AT, LOOKED_AT_FIRST = 24, 4  # frames; the first ones tell width and polarity
 HELD_BYTES = 64 * 2**20  # of frames looked at, in float32
 MASKED_SNR = 4.0  # of what is kept out of the noise: lower, and it would lose its own highest
 COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of a pixel's noise to which its light has fallen
@@ -69,25 +69,30 @@ class Look:
         """Return the frame's spots, as `MatchedFilter.fit`."""
         return self.matched.fit(seen, self.noise, threshold or self.threshold, self.light, self.most, self.factor(seen))
 
+    def spots_and_tells(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return a frame's spots, as `fit`."""
+        return self.fit(self.see(frame))
 
-def choose_look(video: Video, background: Background, settings: Settings) -> Look:
+
+def choose_look(video: Video, background: Background, settings: Settings, each: EACH = map) -> Look:
     """Measure how to search a video on frames spread evenly over it.
 
     Width and polarity are those with the largest sum of squared signal-to-noise, the evidence a filter finds; the width is refined by the
     spots' own. Noise is that between the spots. The threshold is counted (`chance.count_threshold`) where the still background is known.
+    `each` is `map`, or that of a pool of threads.
     """
     few = max(LOOKED_AT_FIRST, HELD_BYTES // (video.height * video.width * 4))
     numbers = background.sampled[np.unique(np.linspace(0, len(background.sampled) - 1, min(few, LOOKED_AT)).astype(int))]
-    images = [video.read(int(i)) for i in numbers]
+    images = list(each(video.read, numbers.tolist()))
     first = images[:: max(1, len(images) // LOOKED_AT_FIRST)][:LOOKED_AT_FIRST]
     # floating-point pixels have no step; some floor is needed where a region is exactly flat
     quantum = 1.0 if np.issubdtype(images[0].dtype, np.integer) else 1e-4 * max(float(np.ptp(images[0])), 1e-30)
     from nta.kernels.fit import WIDTH
 
-    sign, width = _choose_width(first, background, settings, quantum)
+    sign, width = _choose_width(first, background, settings, quantum, each)
     for _ in range(4):
         look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
-        spots = np.concatenate([look.fit(look.see(image))[0] for image in first])
+        spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, first)])
         if len(spots) < FEWEST_SPOTS:
             break
         refined = float(np.clip(np.median(spots[:, WIDTH]), 0.6, 8.0))
@@ -98,17 +103,17 @@ def choose_look(video: Video, background: Background, settings: Settings) -> Loo
     asked = settings.spots.false_spots_per_frame
     look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
     look = replace(look, threshold=MASKED_SNR)
-    look, found = _with_noise_between(look, images, quantum)
+    look, found = _with_noise_between(look, images, quantum, each)
     for again in (images, first):
         # what residuals tell depends on the noise that the fit took for granted
         single = replace(look, light=replace(look.light, stretch=np.inf))
-        fits = found if again is images else [single.fit(single.see(image)) for image in first]
+        fits = found if again is images else list(each(single.spots_and_tells, first))
         spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
         look = replace(look, light=_light(spots, tells, look, background))
     look = replace(look, threshold=gaussian_threshold(asked, area_px(look.matched), width))
     if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
         return look
-    return replace(look, threshold=_counted(look, images, [spots for spots, _ in found], asked))
+    return replace(look, threshold=_counted(look, images, [spots for spots, _ in found], asked, each))
 
 
 def area_px(matched: MatchedFilter) -> float:
@@ -125,26 +130,32 @@ def _look(video: Video, background: Background, sign: int, width_px: float, ligh
     return Look(matched, threshold, np.ones(matched.tiles, np.float32), np.ones(matched.grid, np.float32), light, most)
 
 
-def _choose_width(images: Sequence[np.ndarray], background: Background, settings: Settings, quantum: float) -> tuple[int, float]:
+def _choose_width(
+    images: Sequence[np.ndarray], background: Background, settings: Settings, quantum: float, each: EACH
+) -> tuple[int, float]:
     """Return sign and width of the filter that finds the most evidence; bright and 1.5 px where there is none."""
     signs = {"bright": (1,), "dark": (-1,)}.get(settings.video.polarity or "", (1, -1))
     from nta.kernels.fit import SNR, WIDTH
 
     none = np.empty((0, 0), np.float32)
-    score: dict[tuple[int, float], float] = {}
-    for width in WIDTHS_PX:
-        matched = MatchedFilter(width, background.still, 1)
-        if min(matched.shape) <= 2 * matched.rim_px:
-            continue
-        spread = np.maximum(spread_of(matched, images[:2]), np.float32(quantum * ROUNDING_SD * matched.noise_gain))
-        noise = matched.to_grid(spread)
+
+    def evidence(width: float) -> dict[tuple[int, float], float]:
         filters = {sign: MatchedFilter(width, background.still, sign) for sign in signs}
+        matched = filters[signs[0]]
+        if min(matched.shape) <= 2 * matched.rim_px:
+            return {}
+        floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
+        spread = np.maximum(spread_of(matched, images[:2]), floor)
+        noise = np.maximum(matched.to_grid(spread), floor)
+        score = dict.fromkeys(((sign, width) for sign in signs), 0.0)
         for image in images:
-            for sign in signs:
-                facing = filters[sign]
+            for sign, facing in filters.items():
                 found, _ = facing.fit(facing.see(image, spread), noise, FIRST_LOOK_SNR, Light(), none)
                 sure = (found[:, WIDTH] > POINTED * width) | (found[:, SNR] > 2 * FIRST_LOOK_SNR)
-                score[sign, width] = score.get((sign, width), 0.0) + float(np.sum(found[sure, SNR] ** 2))
+                score[sign, width] += float(np.sum(found[sure, SNR] ** 2))
+        return score
+
+    score = {key: value for part in each(evidence, WIDTHS_PX) for key, value in part.items()}
     best = max(score, key=lambda key: (score[key], key), default=(signs[0], 1.5))
     return best if score.get(best, 0.0) > 0 else (signs[0], 1.5)
 
@@ -183,10 +194,12 @@ def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background
     floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
     spread = np.maximum(spread_of(matched, images), floor)
     relative = _relative(look, background)
-    return replace(look, spread=spread, noise=np.maximum(matched.to_grid(spread) * relative, floor))
+    return replace(look, spread=spread, noise=np.maximum(matched.to_grid(spread), floor) * relative)
 
 
-def _with_noise_between(look: Look, images: Sequence[np.ndarray], quantum: float) -> tuple[Look, list[tuple[np.ndarray, np.ndarray]]]:
+def _with_noise_between(
+    look: Look, images: Sequence[np.ndarray], quantum: float, each: EACH
+) -> tuple[Look, list[tuple[np.ndarray, np.ndarray]]]:
     """Measure the noise again, now between the spots that are found; return what is found in each image, too."""
     matched = look.matched
     relative = look.noise / matched.to_grid(look.spread)
@@ -195,21 +208,21 @@ def _with_noise_between(look: Look, images: Sequence[np.ndarray], quantum: float
     rim = min(2 * matched.rim_px // matched.step, min(matched.grid) // 4)
     even[:rim] = even[len(even) - rim :] = False
     even[:, :rim] = even[:, even.shape[1] - rim :] = False
-    squares, count = np.zeros(matched.tiles), np.zeros(matched.tiles)
-    found = []
-    for image in images:
+
+    def between(image: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
         seen = look.see(image)
-        found.append(look.fit(seen))
-        free = even & ~_covered(found[-1][0], matched.grid, matched.step, look)
+        found = look.fit(seen)
         value = seen.filtered - matched.to_grid(seen.level)
-        free &= np.abs(value) <= 4.0 * look.noise
-        squares += _by_tile(value**2 * free, matched)
-        count += _by_tile(free.astype(np.float32), matched)
+        free = even & ~_covered(found[0], matched.grid, matched.step, look) & (np.abs(value) <= 4.0 * look.noise)
+        return found, _by_tile(value**2 * free, matched), _by_tile(free.astype(np.float32), matched)
+
+    found, squares, counts = zip(*each(between, images), strict=True)
+    count = np.sum(counts, axis=0)
     enough = count > 0.1 * len(images) * np.outer(np.diff(matched.row_edge), np.diff(matched.col_edge))
-    spread = np.where(enough, np.sqrt(squares / np.maximum(count, 1)), look.spread)
+    spread = np.where(enough, np.sqrt(np.sum(squares, axis=0) / np.maximum(count, 1)), look.spread)
     floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
     spread = np.maximum(spread, floor).astype(np.float32)
-    return replace(look, spread=spread, noise=np.maximum(matched.to_grid(spread) * relative, floor)), found
+    return replace(look, spread=spread, noise=np.maximum(matched.to_grid(spread), floor) * relative), list(found)
 
 
 def _by_tile(image: np.ndarray, matched: MatchedFilter) -> np.ndarray:
@@ -245,12 +258,8 @@ def _covered(spots: np.ndarray, shape: tuple[int, int], step: int, look: Look) -
     return covered
 
 
-def _counted(look: Look, images: Sequence[np.ndarray], found: Sequence[np.ndarray], false_spots: float) -> float:
+def _counted(look: Look, images: Sequence[np.ndarray], found: Sequence[np.ndarray], false_spots: float, each: EACH) -> float:
     """Return the threshold that noise like the video's exceeds as often as asked."""
-    seen, hidden = [], np.empty((len(images), *look.matched.shape), np.uint8)
-    for k, (image, spots) in enumerate(zip(images, found, strict=True)):
-        one = look.see(image)
-        hidden[k] = _covered(spots, look.matched.shape, 1, look)
-        seen.append(one)
+    hidden = np.stack([_covered(spots, look.matched.shape, 1, look) for spots in found]).view(np.uint8)
     relative = look.noise / look.matched.to_grid(look.spread)
-    return count_threshold(look.matched, seen, hidden, relative, look.light, false_spots)
+    return count_threshold(look.matched, list(each(look.see, images)), hidden, relative, look.light, false_spots, each)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nta.background import MAD_TO_SD, edges, interpolate
+from nta.background import MAD_TO_SD, edges
 
 WIDE = 8.5  # filter widths about a maximum: a second spot may be five and a half away, and is fitted over three
 REACH = 3.0  # filter widths; beyond are 0.3 % of a Gaussian
@@ -82,6 +82,8 @@ class MatchedFilter:
     row_mid: np.ndarray = field(init=False)
     col_mid: np.ndarray = field(init=False)
     rim_px: int = field(init=False)
+    _row_share: np.ndarray = field(init=False, repr=False)
+    _col_share: np.ndarray = field(init=False, repr=False)
     _taps: np.ndarray = field(init=False, repr=False)
     _base: np.ndarray = field(init=False, repr=False)
     _own: threading.local = field(init=False, repr=False, default_factory=threading.local)
@@ -103,7 +105,9 @@ class MatchedFilter:
         for name, n in zip(("row", "col"), grid, strict=True):
             edge = edges(n, TILE_PX / step)
             put(f"{name}_edge", edge)
-            put(f"{name}_mid", (edge[1:] + edge[:-1] - 1) / 2)
+            middle = (edge[1:] + edge[:-1] - 1) / 2
+            put(f"{name}_mid", middle)
+            put(f"_{name}_share", _shares(np.arange(n), middle))
         put("tiles", (len(self.row_mid), len(self.col_mid)))
         put("_taps", taps.astype(np.float32))
         put("_base", np.zeros(grid, np.float32))
@@ -124,9 +128,9 @@ class MatchedFilter:
 
         down = self._room("down", (self.grid[0], self.shape[1]), np.float32)
         filtered = self._room("filtered", self.grid, np.float32)
-        taps = self._taps**power
+        taps = self._taps if power == 1 else self._taps**power
         filter_rows(image, taps, self.step, down)
-        filter_columns(down, self._base, np.float32(self.sign) * taps, self.step, filtered)
+        filter_columns(down, self._base, self.sign * taps, self.step, filtered)
         return filtered
 
     def see(self, frame: np.ndarray, spread: np.ndarray) -> Seen:
@@ -188,8 +192,8 @@ class MatchedFilter:
         return spots[:n], tells[:n]
 
     def to_grid(self, tiles: np.ndarray) -> np.ndarray:
-        """Interpolate a value of each tile to every point of the grid, (rows, columns) float32."""
-        return interpolate(tiles, self.row_mid, self.col_mid, self.grid)
+        """Interpolate a value of each tile to every point of the grid, and extrapolate it to the edges, (rows, columns) float32."""
+        return (self._row_share @ tiles @ self._col_share.T).astype(np.float32)
 
     def _room(self, name: str, shape: tuple[int, int] | int, dtype: type) -> np.ndarray:
         """Return an array of the calling thread's own, zero at first."""
@@ -198,6 +202,18 @@ class MatchedFilter:
             room = np.zeros(shape, dtype)
             setattr(self._own, name, room)
         return room
+
+
+def _shares(at: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Return the weights with which values at `middle` add up to that at each place, (places, values): linear, beyond the ends too."""
+    shares = np.zeros((len(at), len(middle)))
+    if len(middle) == 1:
+        return shares + 1.0
+    before = np.clip(np.searchsorted(middle, at, side="right") - 1, 0, len(middle) - 2)
+    after = (at - middle[before]) / np.diff(middle)[before]
+    np.put_along_axis(shares, before[:, None], (1 - after)[:, None], axis=1)
+    np.put_along_axis(shares, before[:, None] + 1, after[:, None], axis=1)
+    return shares
 
 
 def spread_of(matched: MatchedFilter, images: Sequence[np.ndarray]) -> np.ndarray:

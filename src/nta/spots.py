@@ -94,7 +94,8 @@ def find_spots(
     Spot width, polarity, noise, gain and threshold are measured on frames spread over the video (`look.choose_look`). A frame that
     repeats the one before shows nothing new: its spots are left out. `background` is the video's where it is known already.
     """
-    look = choose_look(video, background or find_background(video), settings)
+    with ThreadPoolExecutor(threads) as pool:
+        look = choose_look(video, background or find_background(video), settings, pool.map)
     search = _search
     if settings.spots.engine == "trackpy":
         from nta.trackpy_spots import search

@@ -28,10 +28,14 @@ def subtract(frame: np.ndarray, still: np.ndarray, sign: float, start: np.ndarra
     """
     height, width = frame.shape
     factor = np.float32(sign)
-    for i in range(len(start)):
+    side = 2 * reach + 1
+    # short rows take ten times as long a pixel as whole ones
+    whole = 10 * len(start) * side * side > height * width
+    for i in range(min(len(start), 1) if whole else len(start)):
         x, y = int(start[i, 0]), int(start[i, 1])
-        left, right = max(x - reach, 0), min(x + reach + 1, width)
-        for r in range(max(y - reach, 0), min(y + reach + 1, height)):
+        left, right = (0, width) if whole else (max(x - reach, 0), min(x + reach + 1, width))
+        top, bottom = (0, height) if whole else (max(y - reach, 0), min(y + reach + 1, height))
+        for r in range(top, bottom):
             line, below, row = frame[r, left:right], still[r, left:right], out[r, left:right]
             for c in range(len(row)):
                 row[c] = factor * (np.float32(line[c]) - below[c])
@@ -195,23 +199,22 @@ def find_levels(
 
 @jit("void(float64[:,::1], float64[::1], float64[::1], int64, float32[::1])", **JIT)
 def level_row(level: np.ndarray, row_mid: np.ndarray, col_mid: np.ndarray, r: int, out: np.ndarray) -> None:
-    """Write the level along row `r`, interpolated between the tiles' centres and constant beyond the outermost ones."""
+    """Write the level along row `r`: between the tiles' centres, and beyond the outermost ones, on the straight line through two."""
     rows, columns = level.shape
     width = len(out)
     i = 0
     while i + 2 < rows and row_mid[i + 1] <= r:
         i += 1
     other = min(i + 1, rows - 1)
-    share = min(max((r - row_mid[i]) / (row_mid[other] - row_mid[i]), 0.0), 1.0) if other > i else 0.0
-    before, begin = (1.0 - share) * level[i, 0] + share * level[other, 0], 0
-    for j in range(columns + 1):
-        # up to a tile's centre: level before the first and after the last
-        here = min(j, columns - 1)
-        value = (1.0 - share) * level[i, here] + share * level[other, here]
-        end = width if j == columns else min(int64(np.ceil(col_mid[j])), width)
-        slope = (value - before) / (col_mid[j] - col_mid[j - 1]) if 0 < j < columns else 0.0
-        offset = slope * (begin - col_mid[j - 1]) if 0 < j < columns else 0.0
-        first, rise, part = np.float32(before + offset), np.float32(slope), out[begin:end]
+    share = (r - row_mid[i]) / (row_mid[other] - row_mid[i]) if other > i else 0.0
+    begin = 0
+    for j in range(max(columns - 1, 1)):
+        after = min(j + 1, columns - 1)
+        value = (1.0 - share) * level[i, j] + share * level[other, j]
+        coming = (1.0 - share) * level[i, after] + share * level[other, after]
+        slope = (coming - value) / (col_mid[after] - col_mid[j]) if after > j else 0.0
+        end = min(int64(np.ceil(col_mid[after])), width) if j + 2 < columns else width
+        first, rise, part = np.float32(value + slope * (begin - col_mid[j])), np.float32(slope), out[begin:end]
         for c in range(len(part)):
             part[c] = first + rise * np.float32(c)
-        before, begin = value, end
+        begin = end

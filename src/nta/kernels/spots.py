@@ -25,12 +25,13 @@ from nta.kernels.fit import (
     add_spot,
     climb,
     deviance,
+    draw,
     fit_gaussian,
     gather,
 )
 
-BETWEEN = 0.85  # of a peak that falls between four points of the grid, what the nearest one shows at least
-GUESSED = 0.95  # of the threshold that a parabola through three points must guess for a maximum to be looked at
+BETWEEN = 0.77  # of a peak that falls between four points of the grid, what the nearest one shows at least
+GUESSED = 0.89  # of such a peak, what a parabola through three points guesses at least
 CLIMBING_STEPS = 1
 REACH = 3.0  # filter widths about a spot that its fit looks at
 CLOSEST = 1.0  # filter widths; closer than that two spots are one
@@ -39,6 +40,7 @@ BESIDE = 4.0  # filter widths from a spot to where a second one is looked for: f
 POINTED, POINTED_PX = 0.5, 0.5  # filter widths, px; light that is narrower than both is of one pixel and did not come through the lens
 SWEEPS = 2  # fits of spots with neighbours after the first
 STRETCHED = 12.0  # chi-square with two degrees of freedom; 1 in 400 single spots seems so stretched, and is looked at again
+HIDDEN_SNR = 3.5  # in the filter, of what a spot's model leaves beside it: less is no second spot
 HIDDEN_MISFIT = 3.0  # standard deviations by which the misfit of a spot must stand out before a second one beside it is looked for
 TWO = 20.0  # chi-square with three degrees of freedom that two spots must fit better than one: 2 in 10,000 by chance
 TURNS = 8  # fits of two spots that were one
@@ -166,37 +168,63 @@ def near(one: np.ndarray, other: np.ndarray, x: float, y: float, within: float) 
     return first <= within * within and second <= within * within
 
 
-@jit("boolean(float32[::1], float32[::1], int64, int64, int64, float64, float64[::1], float64[::1])", **JIT)
+@jit(
+    "float64(float32[::1], float32[::1], int64, int64, int64, float64, float64[::1], float64[::1], float32[::1], float32[::1], "
+    "float32[:,::1])",
+    **JIT,
+)
 def find_hidden(
-    value: np.ndarray, base: np.ndarray, left: int, top: int, side: int, filter_width: float, spot: np.ndarray, found: np.ndarray
-) -> bool:
-    """Find the pixel at which a window less a spot's model has its highest signal-to-noise in the matched filter; false if there is none.
+    value: np.ndarray,
+    base: np.ndarray,
+    left: int,
+    top: int,
+    side: int,
+    filter_width: float,
+    spot: np.ndarray,
+    found: np.ndarray,
+    across: np.ndarray,
+    shape: np.ndarray,
+    room: np.ndarray,
+) -> float:
+    """Find the pixel at which a window less a spot's model is highest in the matched filter, and return its signal-to-noise there.
 
-    The place is sought between `CLOSEST` and `BESIDE` filter widths of the spot.
+    The place is sought between `CLOSEST` and `BESIDE` filter widths of the spot. The last three arrays are room to work in, (side,),
+    (side * side,) and (4, side * side).
     """
-    per, per_spot = 0.5 / filter_width**2, 0.5 / spot[WIDTH] ** 2
     span = int(math.ceil(2.0 * filter_width))
+    taps = np.empty(2 * span + 1, np.float32)
+    for d in range(2 * span + 1):
+        taps[d] = math.exp(-0.5 * ((d - span) / filter_width) ** 2)
+    draw(spot[X] - left, spot[Y] - top, spot[WIDTH], side, across, shape)
+    peak, nothing, unknown = np.float32(spot[PEAK]), np.float32(0.0), np.float32(UNKNOWN)
+    rest, variance, down, down_variance = room[0], room[1], room[2], room[3]
+    for p in range(side * side):
+        known = base[p] < unknown
+        rest[p] = value[p] - peak * shape[p] if known else nothing
+        variance[p] = base[p] if known else nothing
+        down[p] = down_variance[p] = nothing
+    inner = side - span
+    for d in range(-span, span + 1):
+        g = taps[d + span]
+        for p in range(span * side, inner * side):
+            down[p] += g * rest[p + d * side]
+            down_variance[p] += g * g * variance[p + d * side]
     best = 0.0
-    for i in range(span, side - span):
-        for j in range(span, side - span):
+    for i in range(span, inner):
+        for j in range(span, inner):
             away2 = (left + j - spot[X]) ** 2 + (top + i - spot[Y]) ** 2
             if away2 < (CLOSEST * filter_width) ** 2 or away2 > (BESIDE * filter_width) ** 2:
                 continue
             total = spread = 0.0
-            for a in range(i - span, i + span + 1):
-                for b in range(j - span, j + span + 1):
-                    p = a * side + b
-                    if base[p] >= UNKNOWN:
-                        continue
-                    g = math.exp(-per * ((a - i) ** 2 + (b - j) ** 2))
-                    m = spot[PEAK] * math.exp(-per_spot * ((left + b - spot[X]) ** 2 + (top + a - spot[Y]) ** 2))
-                    total += g * (value[p] - m)
-                    spread += g * g * base[p]
-            snr = total / math.sqrt(max(spread, 1e-300))
+            for d in range(-span, span + 1):
+                g = taps[d + span]
+                total += g * down[i * side + j + d]
+                spread += g * g * down_variance[i * side + j + d]
+            snr = total / math.sqrt(max(spread, 1e-30))
             if snr > best:
                 best = snr
                 found[X], found[Y] = left + j, top + i
-    return best > 0.0
+    return best
 
 
 @jit(
@@ -244,6 +272,8 @@ def fit_spots(
     wide_side = 2 * wide + 1
     value, base, shape = np.empty(side * side, np.float32), np.empty(side * side, np.float32), np.empty(side * side, np.float32)
     value_wide, base_wide = np.empty(wide_side * wide_side, np.float32), np.empty(wide_side * wide_side, np.float32)
+    across_wide, shape_wide = np.empty(wide_side, np.float32), np.empty(wide_side * wide_side, np.float32)
+    room = np.empty((4, wide_side * wide_side), np.float32)
     matrix, vector, moments, across = np.empty((4, 4)), np.empty(4), np.empty(6), np.empty(side, np.float32)
     old = np.empty(COLUMNS)
     grid = np.empty((2, side * side), np.float32)
@@ -336,7 +366,10 @@ def fit_spots(
             else:
                 # a faint one beside it
                 gather(image, model, most, level, variance, light_variance, alike2, left_wide, top_wide, wide_side, value_wide, base_wide)
-                if not find_hidden(value_wide, base_wide, left_wide, top_wide, wide_side, filter_width, old, new):
+                seen = find_hidden(
+                    value_wide, base_wide, left_wide, top_wide, wide_side, filter_width, old, new, across_wide, shape_wide, room
+                )
+                if seen < HIDDEN_SNR:
                     add_spot(model, old[X], old[Y], old[PEAK], old[WIDTH], reach, across)
                     break
                 new[PEAK], new[WIDTH] = 0.3 * old[PEAK], filter_width
