@@ -7,7 +7,6 @@ import numpy as np
 from nta.look import Look
 from nta.matched import Seen
 
-
 PIXEL_BY_PIXEL = 1.25  # by how much more the peak of three noisy pixels errs than that of a fit
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import int64, jit
 
-from nta.kernels import JIT
+from nta.kernels import INNER, JIT
 from nta.kernels.filter import level_row
 from nta.kernels.fit import (
     ALONG,
@@ -228,6 +228,41 @@ def find_hidden(
 
 
 @jit(
+    "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[::1], float64[::1], float64[::1], float64[::1], int64, "
+    "float32[::1], float32[::1], float64[:,::1], float64[::1], float32[::1], float32[::1], float32[:,::1])",
+    **INNER,
+)
+def refit(
+    image: np.ndarray,
+    model: np.ndarray,
+    most: np.ndarray,
+    place: np.ndarray,
+    light: np.ndarray,
+    spot: np.ndarray,
+    tells: np.ndarray,
+    reach: int,
+    value: np.ndarray,
+    base: np.ndarray,
+    matrix: np.ndarray,
+    vector: np.ndarray,
+    across: np.ndarray,
+    shape: np.ndarray,
+    grid: np.ndarray,
+) -> int:
+    """Fit a spot that is not in the model from where it is; return 0 where there is nothing, 2 where pixels are saturated, else 1.
+
+    `place` is level and variance of a pixel there, `light` the variance of light, squared misfit, filter width and precision of ln width.
+    """
+    side = 2 * reach + 1
+    left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
+    clipped = gather(image, model, most, place[0], place[1], light[0], light[1], left, top, side, value, base)
+    there = fit_gaussian(
+        value, base, left, top, side, light[0], light[1], light[2], light[3], spot, tells, matrix, vector, across, shape, grid
+    )
+    return 0 if not there else 2 if clipped else 1
+
+
+@jit(
     "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[:,::1], int64, float64, float64, float64, float64, float64, float64, "
     "float64, int64, float64[:,::1], float64[:,::1])",
     **JIT,
@@ -275,7 +310,8 @@ def fit_spots(
     across_wide, shape_wide = np.empty(wide_side, np.float32), np.empty(wide_side * wide_side, np.float32)
     room = np.empty((4, wide_side * wide_side), np.float32)
     matrix, vector, moments, across = np.empty((4, 4)), np.empty(4), np.empty(6), np.empty(side, np.float32)
-    old = np.empty(COLUMNS)
+    old, place, light = np.empty(COLUMNS), np.empty(2), np.empty(4)
+    light[0], light[1], light[2], light[3] = light_variance, misfit * misfit, filter_width, width_prior
     grid = np.empty((2, side * side), np.float32)
     for p in range(side * side):
         grid[0, p], grid[1, p] = p % side, p // side
@@ -297,21 +333,18 @@ def fit_spots(
         if not spot[SNR] >= threshold or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n):
             continue
         spot[WIDTH] = filter_width
-        left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
-        clipped = gather(image, model, most, level, variance, light_variance, misfit2, left, top, side, value, base)
+        place[0], place[1] = level, variance
+        told = refit(image, model, most, place, light, spot, diagnostics[n], reach, value, base, matrix, vector, across, shape, grid)
         if (
-            not fit_gaussian(
-                value, base, left, top, side, light_variance, misfit2, filter_width, width_prior,
-                spot, diagnostics[n], matrix, vector, across, shape, grid,
-            )
+            told == 0
             or spot[WIDTH] < narrowest
             or (spot[X] - found[i, 0]) ** 2 + (spot[Y] - found[i, 1]) ** 2 > astray * astray
             or not rim <= spot[X] <= width - 1 - rim
             or not rim <= spot[Y] <= height - 1 - rim
             or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n)
-        ):  # fmt: skip
+        ):
             continue
-        spot[SATURATED] = 1.0 if clipped else 0.0
+        spot[SATURATED] = 1.0 if told == 2 else 0.0
         parent[n] = i
         add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
         cell = int64(spot[Y]) // side * columns + int64(spot[X]) // side
@@ -325,16 +358,12 @@ def fit_spots(
         for k in range(n):
             if not crowded[k]:
                 continue
-            spot, level, variance = spots[k], found[parent[k], 3], (found[parent[k], 4] * pixel_noise) ** 2
+            spot = spots[k]
+            place[0], place[1] = found[parent[k], 3], (found[parent[k], 4] * pixel_noise) ** 2
             add_spot(model, spot[X], spot[Y], -spot[PEAK], spot[WIDTH], reach, across)
-            left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
-            gather(image, model, most, level, variance, light_variance, misfit2, left, top, side, value, base)
             for column in range(COLUMNS):
                 old[column] = spot[column]
-            fit_gaussian(
-                value, base, left, top, side, light_variance, misfit2, filter_width, width_prior,
-                spot, diagnostics[k], matrix, vector, across, shape, grid,
-            )  # fmt: skip
+            refit(image, model, most, place, light, spot, diagnostics[k], reach, value, base, matrix, vector, across, shape, grid)
             if (spot[X] - found[parent[k], 0]) ** 2 + (spot[Y] - found[parent[k], 1]) ** 2 > astray * astray:
                 for column in range(COLUMNS):
                     spot[column] = old[column]
@@ -349,6 +378,7 @@ def fit_spots(
             continue
         spot, new, noise, level = spots[k], spots[total], found[parent[k], 4], found[parent[k], 3]
         variance = (noise * pixel_noise) ** 2
+        place[0], place[1] = level, variance
         for column in range(COLUMNS):
             old[column] = spot[column]
         left_wide, top_wide = int64(round(spot[X])) - wide, int64(round(spot[Y])) - wide
@@ -382,14 +412,11 @@ def fit_spots(
                     break
                 one, tells = (spot, diagnostics[k]) if turn % 2 == 1 else (new, diagnostics[total])
                 add_spot(model, one[X], one[Y], -one[PEAK], one[WIDTH], reach, across)
-                left, top = int64(round(one[X])) - reach, int64(round(one[Y])) - reach
                 if turn < TURNS:
-                    clipped = gather(image, model, most, level, variance, light_variance, misfit2, left, top, side, value, base)
-                    kept &= fit_gaussian(
-                        value, base, left, top, side, light_variance, misfit2, filter_width, width_prior,
-                        one, tells, matrix, vector, across, shape, grid,
-                    )  # fmt: skip
+                    told = refit(image, model, most, place, light, one, tells, reach, value, base, matrix, vector, across, shape, grid)
+                    kept, clipped = kept and told > 0, told == 2
                 else:
+                    left, top = int64(round(one[X])) - reach, int64(round(one[Y])) - reach
                     gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
                     climb(value, base, left, top, side, filter_width, noise, variance, 0, one, moments, across, shape, grid)
                 add_spot(model, one[X], one[Y], one[PEAK], one[WIDTH], reach, across)
