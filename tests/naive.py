@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from scipy import ndimage
+from scipy.optimize import least_squares, linear_sum_assignment
 from scipy.special import ndtr
 from scipy.stats import lomax, norm, poisson
 from scipy.stats import t as student
@@ -470,3 +471,122 @@ def linked_pairs(frame: np.ndarray, particle: np.ndarray) -> set[tuple[int, int]
     order = np.lexsort((frame, particle))
     same = np.diff(particle[order]) == 0
     return set(zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True))
+
+
+# --- spots ---
+
+
+def matched_filter(frame: np.ndarray, still: np.ndarray, sign: int, width_px: float, step: int) -> np.ndarray:
+    """Return a frame less its still image through a Gaussian that is cut off at the first odd number of px from 3 widths on, 5 at least."""
+    reach = max(5, math.ceil(3 * width_px))
+    reach += 1 - reach % 2
+    return ndimage.gaussian_filter(sign * (frame.astype(float) - still), width_px, mode="reflect", radius=reach)[::step, ::step]
+
+
+def bilinear(tiles: np.ndarray, row_mid: np.ndarray, col_mid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return values between the centres of tiles, constant beyond the outermost: every point asked in turn."""
+
+    def between(at: float, mid: np.ndarray) -> list[tuple[int, float]]:
+        if at <= mid[0] or len(mid) == 1:
+            return [(0, 1.0)]
+        if at >= mid[-1]:
+            return [(len(mid) - 1, 1.0)]
+        i = max(k for k in range(len(mid)) if mid[k] <= at)
+        share = (at - mid[i]) / (mid[i + 1] - mid[i])
+        return [(i, 1 - share), (i + 1, share)]
+
+    return np.array(
+        [
+            [sum(p * q * tiles[i, j] for i, p in between(r, row_mid) for j, q in between(c, col_mid)) for c in range(shape[1])]
+            for r in range(shape[0])
+        ]
+    )
+
+
+def find_maxima(
+    image: np.ndarray, level: np.ndarray, sd: np.ndarray, threshold: float, step: int, rim: int, between: float, guessed: float
+) -> np.ndarray:
+    """Return (n, 5) x, y, height over the level, level and noise of the maxima of an image, as `nta.kernels.spots.find_maxima` tells them.
+
+    `level` and `sd` are of its own shape. Of neighbours that are equal the one that is read first counts. `between` and `guessed` are the
+    shares of the threshold that the point and the parabola through its neighbours must reach.
+    """
+    rows = []
+    for r in range(rim, image.shape[0] - rim):
+        for c in range(rim, image.shape[1] - rim):
+            v = float(image[r, c])
+            before = [image[r - 1, c - 1], image[r - 1, c], image[r - 1, c + 1], image[r, c - 1]]
+            after = [image[r, c + 1], image[r + 1, c - 1], image[r + 1, c], image[r + 1, c + 1]]
+            if max(before) >= v or max(after) > v:
+                continue
+            shift, rise = [], 0.0
+            for a, b in ((float(image[r, c - 1]), float(image[r, c + 1])), (float(image[r - 1, c]), float(image[r + 1, c]))):
+                # a parabola through -1, 0 and 1: its top lies at -slope / bend, slope^2 / (2 bend) higher
+                slope, bend = (b - a) / 2, a + b - 2 * v
+                shift.append(-slope / bend if bend else 0.0)
+                rise -= slope * slope / (2 * bend) if bend else 0.0
+            height = v - level[r, c]
+            if height > between * threshold * sd[r, c] and height + rise > guessed * threshold * sd[r, c]:
+                rows.append([step * (c + shift[0]), step * (r + shift[1]), height + rise, level[r, c], sd[r, c]])
+    return np.array(sorted(rows, key=lambda row: -row[2])).reshape(-1, 5)
+
+
+def gaussian(x: float, y: float, width_px: float, shape: tuple[int, int], *, longer: float = 0.0, along: float = 0.0) -> np.ndarray:
+    """Return a Gaussian of peak 1, `longer` by that share along a direction (rad) and shorter across it."""
+    row, column = np.mgrid[: shape[0], : shape[1]]
+    a = (column - x) * math.cos(along) + (row - y) * math.sin(along)
+    b = (row - y) * math.cos(along) - (column - x) * math.sin(along)
+    return np.asarray(np.exp(-0.5 * (a / (width_px * (1 + longer))) ** 2 - 0.5 * (b / (width_px * (1 - longer))) ** 2))
+
+
+def _model(theta: np.ndarray, side: int) -> np.ndarray:
+    """Return the window of a spot of peak, x, y and ln width."""
+    return theta[0] * gaussian(theta[1], theta[2], math.exp(theta[3]), (side, side))
+
+
+def information(theta: np.ndarray, base: np.ndarray, light: float = 0.0, misfit2: float = 0.0) -> np.ndarray:
+    """Return the (4, 4) Fisher information on peak, x, y and ln width, the model's slopes by differences."""
+    side = len(base)
+    slope = [(_model(theta + h, side) - _model(theta - h, side)) / 2e-5 for h in 1e-5 * np.eye(4)]
+    m = _model(theta, side)
+    variance = base + light * m + misfit2 * m * m
+    return np.array([[np.sum(a * b / variance) for b in slope] for a in slope])
+
+
+def score(theta: np.ndarray, value: np.ndarray, base: np.ndarray, light: float = 0.0, misfit2: float = 0.0) -> np.ndarray:
+    """Return the slope of the Gaussian log-likelihood in peak, x, y and ln width, by differences, the variance held where it is."""
+    m = _model(theta, len(base))
+    variance = base + light * m + misfit2 * m * m
+
+    def loglik(at: np.ndarray) -> float:
+        return float(-0.5 * np.sum((value - _model(at, len(base))) ** 2 / variance))
+
+    return np.array([(loglik(theta + h) - loglik(theta - h)) / 2e-5 for h in 1e-5 * np.eye(4)])
+
+
+def fit_spot(
+    value: np.ndarray, base: np.ndarray, guess: np.ndarray, light: float, misfit2: float, log_filter: float, prior: float
+) -> np.ndarray:
+    """Return peak, x, y and ln width by least squares, weights by the model of the last round, until nothing changes."""
+    theta, side = np.array(guess, float), len(value)
+    for _ in range(60):
+        m = _model(theta, side)
+        sd = np.sqrt(base + light * m + misfit2 * m * m)
+
+        def off(at: np.ndarray, sd: np.ndarray = sd) -> np.ndarray:
+            return np.append(((value - _model(at, side)) / sd).ravel(), math.sqrt(prior) * (at[3] - log_filter))
+
+        last, theta = theta, least_squares(off, theta, x_scale=[max(abs(theta[0]), 1e-6), 1.0, 1.0, 1.0], xtol=1e-12, ftol=1e-12).x
+        if (light == misfit2 == 0) or np.abs(theta - last).max() < 1e-8:
+            break
+    return theta
+
+
+def middle(values: np.ndarray) -> tuple[float, float]:
+    """Return the mean of the middle half of some numbers, and the SD of a Gaussian that deviates as much from its median there."""
+    ordered = sorted(float(v) for v in values)
+    inner = np.array(ordered[len(ordered) // 4 : len(ordered) - len(ordered) // 4])
+    # E|z| within the quartiles: 2 (phi(0) - phi(q)) / 0.5
+    quartile = norm.ppf(0.75)
+    deviation = 4 * (norm.pdf(0) - norm.pdf(quartile))
+    return float(inner.mean()), float(np.mean(np.abs(inner - np.median(ordered))) / deviation)
