@@ -18,7 +18,12 @@ AREA_PX = 12_000_000  # of noise looked at: some thousand spots of noise not muc
 RIMS = 3  # of the rim's width that are left out along the edges, where there is room for it
 LOW = 3.2  # where spots of noise are counted from: they are many, and their number already falls as that of high ones
 TAIL, FEWEST = 5000, 50  # highest ones that the tail is taken from
-SKEWS = (-0.1, 0.2)  # tried: from noise that is cut off above to that of a few photons
+LEAST_SKEW, MOST_SKEW = -0.1, 0.2  # tried: from noise that is cut off above to that of very few photons
+
+
+def photon_skew(per_grey: float, noise_grey: float, width_px: float) -> float:
+    """Return the skewness of photon noise behind the filter: a pixel's, ``per_grey / noise``, times sum w^3 / (sum w^2)^(3/2)."""
+    return per_grey / noise_grey * 2 / (3 * np.sqrt(np.pi) * width_px)
 
 
 def gaussian_threshold(false_spots: float, area_px: float, width_px: float) -> float:
@@ -41,6 +46,7 @@ def count_threshold(
     relative: np.ndarray,
     light: Light,
     false_spots: float,
+    most_skew: float = MOST_SKEW,
     each: EACH = map,
 ) -> float:
     """Return the signal-to-noise that spots of noise exceed `false_spots` times a frame.
@@ -54,6 +60,7 @@ def count_threshold(
     seen : some frames
     hidden : (frames, height, width) uint8, where particles are
     relative : (rows, columns) float32, noise of the filtered image over that of its tile
+    most_skew : of the filtered noise, that can be; what the video shows beyond is of particles nobody found
     each : runs the strips of the field, in order
     """
     from nta.kernels.fit import SNR, X, Y
@@ -94,10 +101,10 @@ def count_threshold(
     looked = sum(areas)
     if not looked:
         return gaussian_threshold(false_spots, area, matched.width_px)
-    return _tail(np.concatenate(heights), low, false_spots * looked / area)
+    return _tail(np.concatenate(heights), low, false_spots * looked / area, most_skew)
 
 
-def _tail(snr: np.ndarray, low: float, wanted: float) -> float:
+def _tail(snr: np.ndarray, low: float, wanted: float, most_skew: float = MOST_SKEW) -> float:
     """Return the height that `wanted` of the spots exceed.
 
     Above a level the number of maxima of a Gaussian field falls as ``u exp(-u^2 / 2)`` (Adler 1981, eq. 6.9.4), of a skewed one as
@@ -109,7 +116,7 @@ def _tail(snr: np.ndarray, low: float, wanted: float) -> float:
         return low if wanted >= len(heights) else max(float(heights[int(wanted)]), LEAST)
     base = heights[-1]
     u = np.linspace(base, 3 * base, 4001)
-    skews = np.linspace(*SKEWS, 81)
+    skews = np.linspace(LEAST_SKEW, most_skew, 81)
 
     def rate(v: np.ndarray, k: float) -> np.ndarray:
         v = np.minimum(v, 1 / max(k, 1e-9))  # beyond its bend the cubic says nothing; the tail goes on as an exponential

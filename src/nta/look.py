@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nta.background import MAD_TO_SD, Background
-from nta.chance import EACH, count_threshold, gaussian_threshold
+from nta.chance import EACH, MOST_SKEW, count_threshold, gaussian_threshold, photon_skew
 from nta.matched import Light, MatchedFilter, Seen, spread_of
 from nta.settings import Settings
 from nta.video import Video
@@ -23,6 +23,7 @@ UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more
 ROUNDING_SD = 0.29  # grey levels
 POINTED = 0.75  # filter widths; of the noise of few photons, what stands out is one pixel, but not by twice as much
 SLACK = 1.2  # of the variance of a stretch: what neighbours add to noise is no stretch
+EVEN_SKEW, SURER = 0.02, 1.3  # skewness of noise that has none, as far as can be told; by how much more than the measured gain says
 UNLIKE = 2.0  # by how much more than the usual one the smallest particles are smeared
 FEWEST_SPOTS = 10  # whose widths are worth a median
 
@@ -113,7 +114,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     look = replace(look, threshold=gaussian_threshold(asked, area_px(look.matched), width))
     if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
         return look
-    return replace(look, threshold=_counted(look, images, [spots for spots, _ in found], asked, each))
+    return replace(look, threshold=_counted(look, background, images, [spots for spots, _ in found], asked, each))
 
 
 def area_px(matched: MatchedFilter) -> float:
@@ -258,8 +259,16 @@ def _covered(spots: np.ndarray, shape: tuple[int, int], step: int, look: Look) -
     return covered
 
 
-def _counted(look: Look, images: Sequence[np.ndarray], found: Sequence[np.ndarray], false_spots: float, each: EACH) -> float:
+def _counted(
+    look: Look, background: Background, images: Sequence[np.ndarray], found: Sequence[np.ndarray], false_spots: float, each: EACH
+) -> float:
     """Return the threshold that noise like the video's exceeds as often as asked."""
-    hidden = np.stack([_covered(spots, look.matched.shape, 1, look) for spots in found]).view(np.uint8)
-    relative = look.noise / look.matched.to_grid(look.spread)
-    return count_threshold(look.matched, list(each(look.see, images)), hidden, relative, look.light, false_spots, each)
+    matched = look.matched
+    hidden = np.stack([_covered(spots, matched.shape, 1, look) for spots in found]).view(np.uint8)
+    relative = look.noise / matched.to_grid(look.spread)
+    # photon noise is skewed towards the light, away from dark particles
+    most_skew = EVEN_SKEW if matched.sign < 0 else MOST_SKEW
+    if matched.sign > 0 and background.per_grey > 0:
+        noise_grey = float(np.median(look.spread)) / matched.noise_gain
+        most_skew = min(most_skew, SURER * photon_skew(background.per_grey, noise_grey, matched.width_px) + EVEN_SKEW)
+    return count_threshold(matched, list(each(look.see, images)), hidden, relative, look.light, false_spots, most_skew, each)
