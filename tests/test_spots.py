@@ -6,6 +6,7 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from nta.flags import Flag
 from nta.settings import Settings
@@ -331,3 +332,85 @@ def test_what_is_no_repeat(change: str) -> None:
         frames[9, 0, 0] += 1
     found = find(frames)
     assert (found.repeats.tolist(), codes(found)) == ([], [])
+
+
+def test_many_stuck_particles_and_hot_pixels_are_no_spots_and_hide_none() -> None:
+    # as many as in a dirty cell: 30 stuck particles and 50 hot pixels
+    shape, n_frames = (200, 240), 40
+    at = scattered(n_frames, 12, shape)
+    rng = np.random.default_rng(15)
+    stuck = rng.uniform(8, [shape[1] - 9, shape[0] - 9], (30, 2))
+    frames = frames_with(at, 60.0, shape=shape)
+    for place, peak in zip(stuck, rng.uniform(20, 120, 30), strict=True):
+        frames += frames_with(np.broadcast_to(place, (1, 1, 2)), peak, level=0.0, noise=0.0, shape=shape)
+    frames[:, rng.integers(5, 195, 50), rng.integers(5, 235, 50)] += rng.uniform(40, 200, 50).astype(np.float32)
+    found = find(frames)
+    rows, truth = matched(found, at)
+    assert np.mean(rows >= 0) > 0.98
+    # 4 false ones are asked for
+    assert len(found) - np.count_nonzero(rows >= 0) <= 12
+    # not one stuck particle is seen again and again
+    others = np.setdiff1d(np.arange(len(found)), rows)
+    for x, y in stuck:
+        assert np.count_nonzero(np.hypot(found.x_px[others] - x, found.y_px[others] - y) < 3) <= 2
+    good = rows >= 0
+    error = np.concatenate([found.x_px[rows[good]] - truth[good, 0], found.y_px[rows[good]] - truth[good, 1]])
+    # the still image leaves a 30th of the noise's variance; where a stuck one is cut off at the ends, a little more
+    assert 0.85 < np.median(np.abs(error)) / 0.6745 / (math.sqrt(2 / math.pi) * NOISE / 60.0) < 1.3
+
+
+@pytest.mark.parametrize(("peak", "chance"), [(3.2, 0.4), (4.0, 0.78), (5.0, 0.977)])
+def test_faint_spots_are_found_as_often_as_noise_lets_them(peak: float, chance: float) -> None:
+    at = scattered(40, 14)
+    at[1:] = at[:-1].copy()[np.random.default_rng(3).permutation(39)]
+    bright = scattered(40, 2, seed=9)  # to tell the width by
+    found = find(frames_with(at, peak) + frames_with(bright, 80.0, level=0.0, noise=0.0))
+    near_bright = np.array([[min(math.dist(p, q) for q in bright[i]) < 14 for p in at[i]] for i in range(40)]).ravel()
+    rows, _ = matched(found, at)
+    recall = np.mean(rows[~near_bright] >= 0)
+    # a normal SNR of SD 1; still image and the feet of spots add some 7 % to the noise that is told
+    snr, threshold = 0.93 * peak * 1.5 * math.sqrt(math.pi) / NOISE, found.chosen["threshold_snr"].value
+    expected = 0.5 * (1 + math.erf((snr + 0.1 - threshold) / math.sqrt(2)))
+    assert expected == pytest.approx(chance, abs=0.12)
+    assert recall == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("false_spots", [0.2, 3.0])
+def test_noise_of_few_photons_has_the_false_spots_asked_for(false_spots: float) -> None:
+    frames = np.random.default_rng(16).poisson(6.0, (80, 160, 200)).astype(np.uint8)
+    found = find(frames, false_spots_per_frame=false_spots)
+    # within a factor of 2, and Poisson
+    asked = 80 * false_spots
+    assert asked / 2 - 3 * math.sqrt(asked / 2) < len(found) < 2 * asked + 3 * math.sqrt(2 * asked)
+    assert abs(np.mean(found.x_px) - 99.5) < 4 * 55 / math.sqrt(max(len(found), 1))
+
+
+@pytest.mark.parametrize(("n_spots", "least"), [(40, 0.96), (90, 0.93)])
+def test_crowds_are_told_apart(n_spots: int, least: float) -> None:
+    # 90 in 128 x 160 px: on average 6.4 px from the next, if they avoided each other
+    at = np.random.default_rng(4).uniform(10, [149, 117], (20, n_spots, 2))
+    found = find(frames_with(at, 60.0))
+    hits = 0
+    for i, places in enumerate(at):
+        here = np.column_stack([found.x_px, found.y_px])[found.frame == i]
+        away = np.hypot(*(here[:, None] - places).transpose(2, 0, 1))
+        a, b = linear_sum_assignment(np.minimum(away, 3.0))
+        hits += np.count_nonzero(away[a, b] < 2.0)
+    precision, recall = hits / len(found), hits / (20 * n_spots)
+    assert precision > 0.97
+    # closer than a width two are one: 2.3 px^2 pi a spot
+    lost = n_spots / (109 * 141) * math.pi * 1.5**2 / 2
+    assert least < 2 * precision * recall / (precision + recall) < 1 - 0.5 * lost
+
+
+def test_pairs_among_single_spots_are_told_apart() -> None:
+    # two of a kind 3.5 px apart, in all directions and at all phases, and five single ones for each pair
+    rng = np.random.default_rng(17)
+    places, along = scattered(40, 12), rng.uniform(0, math.pi, (40, 2))
+    arm = 1.75 * np.stack([np.cos(along), np.sin(along)], axis=-1)
+    pairs = np.concatenate([places[:, :2] - arm, places[:, :2] + arm], axis=1)
+    found = find(frames_with(np.concatenate([pairs, places[:, 2:]], axis=1), 60.0))
+    rows, _ = matched(found, pairs, 1.5)
+    assert np.mean(rows >= 0) > 0.95
+    assert len(set(rows[rows >= 0])) > 0.95 * len(rows)
+    assert len(found) <= 40 * 14 + 10
