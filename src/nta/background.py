@@ -9,7 +9,7 @@ import numpy as np
 from nta.video import Video
 
 SAMPLE_FRAMES = 51  # the interquartile mean of 51 frames adds 1 % to the noise of a frame
-HELD_BYTES = 64 * 2**20  # of sampled frames; fewer are taken where they are larger
+HELD_BYTES = 48 * 2**20  # of sampled frames; fewer are taken where they are larger
 FEWEST_FRAMES = 20  # below, a slow particle covers its pixels for too large a share of the video
 LEVEL_TILE_PX = 80  # the level of a tile is then known to 1/70 of a pixel's noise, a tenth of the filtered noise
 NOISE_TILE_PX = 64

@@ -75,7 +75,6 @@ def count_threshold(
     tall = min(-(-BAND_PX // step) * step, height)
     images = max(1, round(AREA_PX / (height * width)))
     row_mid, col_mid = matched.row_mid * step + (step - 1) / 2, matched.col_mid * step + (step - 1) / 2
-    residuals = list(each(lambda one: matched.residual(one.frame), seen))
     none = np.empty((0, 0), np.float32)
 
     def strip(top: int) -> tuple[np.ndarray, float]:
@@ -83,7 +82,9 @@ def count_threshold(
         strip = MatchedFilter(matched.width_px, np.zeros((tall, width), np.float32), 1)
         value = np.empty((len(seen), tall, width), np.float32)
         for k, one in enumerate(seen):
-            take_level_off(residuals[k], one.level, row_mid, col_mid, top, value[k])
+            rows = slice(top, top + tall)
+            residual = matched.sign * (one.frame[rows].astype(np.float32) - matched.still[rows])
+            take_level_off(residual, one.level, row_mid, col_mid, top, value[k])
         noise = np.empty((images, tall, width), np.float32)
         within = np.ascontiguousarray(hidden[:, top : top + tall])
         shuffle(value.reshape(len(seen), -1), within.reshape(len(seen), -1), top + 1, noise.reshape(images, -1))

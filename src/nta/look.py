@@ -16,7 +16,7 @@ from nta.video import Video
 WIDTHS_PX = (0.8, 1.1, 1.5, 2.0, 2.7, 3.6, 4.8)  # tried before refinement: factors of 4/3, over which a matched filter loses < 4 %
 FIRST_LOOK_SNR = 6.0
 LOOKED_AT, LOOKED_AT_FIRST = 24, 4  # frames; the first ones tell width and polarity
-HELD_BYTES = 64 * 2**20  # of frames looked at, in float32
+HELD_BYTES = 32 * 2**20  # of frames looked at
 MASKED_SNR = 4.0  # of what is kept out of the noise: lower, and it would lose its own highest
 COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of a pixel's noise to which its light has fallen
 UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more; its noise in time is known to 5 % in the filter
@@ -82,7 +82,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     spots' own. Noise is that between the spots. The threshold is counted (`chance.count_threshold`) where the still background is known.
     `each` is `map`, or that of a pool of threads.
     """
-    few = max(LOOKED_AT_FIRST, HELD_BYTES // (video.height * video.width * 4))
+    few = max(LOOKED_AT_FIRST, HELD_BYTES // (video.height * video.width * video.frame_dtype.itemsize))
     numbers = background.sampled[np.unique(np.linspace(0, len(background.sampled) - 1, min(few, LOOKED_AT)).astype(int))]
     images = list(each(video.read, numbers.tolist()))
     first = images[:: max(1, len(images) // LOOKED_AT_FIRST)][:LOOKED_AT_FIRST]

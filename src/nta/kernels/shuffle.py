@@ -13,11 +13,11 @@ BLOCK = 64  # pixels whose values are gathered at a time, and written side by si
 
 @jit("void(float32[:,::1], float64[:,::1], float64[::1], float64[::1], int64, float32[:,::1])", **JIT)
 def take_level_off(image: np.ndarray, level: np.ndarray, row_mid: np.ndarray, col_mid: np.ndarray, top: int, out: np.ndarray) -> None:
-    """Write the rows of `image` from `top` on, less the level interpolated between the tiles' centres (px), into `out`."""
+    """Write `image`, the rows of a frame from `top` on, less the level interpolated between the tiles' centres (px), into `out`."""
     across = np.empty(image.shape[1], np.float32)
     for r in range(out.shape[0]):
         level_row(level, row_mid, col_mid, top + r, across)
-        row, line = out[r], image[top + r]
+        row, line = out[r], image[r]
         for c in range(len(row)):
             row[c] = line[c] - across[c]
 
