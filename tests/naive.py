@@ -586,7 +586,7 @@ def middle(values: np.ndarray) -> tuple[float, float]:
     """Return the mean of the middle half of some numbers, and the SD of a Gaussian that deviates as much from its median there."""
     ordered = sorted(float(v) for v in values)
     inner = np.array(ordered[len(ordered) // 4 : len(ordered) - len(ordered) // 4])
-    # E|z| within the quartiles: 2 (phi(0) - phi(q)) / 0.5
-    quartile = norm.ppf(0.75)
-    deviation = 4 * (norm.pdf(0) - norm.pdf(quartile))
+    # E|z| within the middle share m: 2 (phi(0) - phi(q)) / m
+    share = len(inner) / len(ordered)
+    deviation = 2 * (norm.pdf(0) - norm.pdf(norm.ppf((1 + share) / 2))) / share
     return float(inner.mean()), float(np.mean(np.abs(inner - np.median(ordered))) / deviation)

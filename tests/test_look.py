@@ -102,7 +102,7 @@ def test_noise_is_told_higher_at_noisy_pixels_only() -> None:
     for y, x in ((50, 60), (91, 121)):
         frames[:, y, x] += (50 + 12 * rng.normal(size=60)).astype(np.float32)
     look = look_at(frames)
-    relative = look.noise / look.matched.to_grid(look.spread)
+    relative = look.noise / look.matched.noise_to_grid(look.spread)
     step, taps = look.matched.step, naive.gaussian(10, 10, look.matched.width_px, (21, 21))
     share = (taps / taps.sum()) ** 2
     for y, x in ((50, 60), (91, 121)):

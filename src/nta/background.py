@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 
@@ -14,7 +15,6 @@ FEWEST_FRAMES = 20  # below, a slow particle covers its pixels for too large a s
 LEVEL_TILE_PX = 80  # the level of a tile is then known to 1/70 of a pixel's noise, a tenth of the filtered noise
 NOISE_TILE_PX = 64
 MAD_TO_SD = 1.4826  # of a Gaussian
-INNER_DEVIATION = 0.3246  # mean absolute deviation of the middle half of a Gaussian, SD
 THINNED = 3  # every so many rows and columns of a still image tell its level and noise: some hundreds of a tile
 BAND_ROWS = 16  # sorted at a time: they stay in the processor's cache
 STANDS_OUT = 4.0  # standard errors of the still image above which something is there
@@ -102,8 +102,11 @@ def _middle(stack: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.ndarray
     low, high = (np.add.reduce(rows[i:j], axis=0, dtype=np.float32) for i, j in ((quarter, half), (len(rows) - half, len(rows) - quarter)))
     total = low + high if len(rows) % 2 == 0 else low + high + rows[half]
     n = len(rows) - 2 * quarter
+    # mean absolute deviation, SD, of the middle of a Gaussian
+    edge = NormalDist().inv_cdf((1 + n / len(rows)) / 2) if quarter else np.inf
+    inner = 2 * (NormalDist().pdf(0) - NormalDist().pdf(edge)) * len(rows) / n
     # about the median, in order, the deviations need no sign
-    return total / np.float32(n), (high - low) / np.float32(n * INNER_DEVIATION)
+    return total / np.float32(n), (high - low) / np.float32(n * inner)
 
 
 def _photon_noise(still: np.ndarray, noise: np.ndarray) -> float:

@@ -15,6 +15,7 @@ EACH = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
 LEAST = 3.0  # no lower threshold, whatever is asked for
 BAND_PX = 96  # height of the strips in which noise is made: they and their filtered images stay in the processor's cache
 AREA_PX = 12_000_000  # of noise looked at: some thousand spots of noise not much lower than those that are asked for
+SPREAD_OF = 40  # images of a strip, in which its noise is measured to 1 %
 RIMS = 3  # of the rim's width that are left out along the edges, where there is room for it
 LOW = 3.2  # where spots of noise are counted from: they are many, and their number already falls as that of high ones
 TAIL, FEWEST = 5000, 50  # highest ones that the tail is taken from
@@ -88,10 +89,10 @@ def count_threshold(
         noise = np.empty((images, tall, width), np.float32)
         within = np.ascontiguousarray(hidden[:, top : top + tall])
         shuffle(value.reshape(len(seen), -1), within.reshape(len(seen), -1), top + 1, noise.reshape(images, -1))
-        spread = spread_of(strip, list(noise[:6]))
-        sd = (strip.to_grid(spread) * relative[top // step : top // step + strip.grid[0]]).astype(np.float32)
-        if not np.all(sd > 0):
+        spread = spread_of(strip, list(noise[:SPREAD_OF]))
+        if not np.all(spread > 0):
             return np.empty(0), 0.0
+        sd = (strip.noise_to_grid(spread) * relative[top // step : top // step + strip.grid[0]]).astype(np.float32)
         spots = np.concatenate([strip.fit(strip.see(image, spread), sd, low, light, none)[0] for image in noise])
         inside = (spots[:, X] >= left) & (spots[:, X] <= width - 1 - left)
         inside &= (spots[:, Y] + top >= above) & (spots[:, Y] + top <= height - 1 - above)

@@ -211,7 +211,7 @@ def _fit_model(
     chosen["exposure_ms" if stride == 1 else "effective_exposure_ms"] = value
     if known is not None or stride > 1:
         return model, chosen, ()
-    text = f"exposure unknown: estimated from the tracks as {model.exposure_s * 1e3:.1f} +- {sd_s * 1e3:.1f} ms; give --exposure-ms"
+    text = f"exposure unknown: estimated from the tracks as {value.value:.1f} +- {value.sd:.1f} ms; give --exposure-ms"
     return model, chosen, (Notice("exposure_estimated", text),)
 
 

@@ -23,6 +23,7 @@ UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more
 ROUNDING_SD = 0.29  # grey levels
 POINTED = 0.75  # filter widths; of the noise of few photons, what stands out is one pixel, but not by twice as much
 SLACK = 1.2  # of the variance of a stretch: what neighbours add to noise is no stretch
+NOISIER, MOST_REPEATS = 1.2, 8  # a frame's noise over that for which it was clipped, above which that is done again
 EVEN_SKEW, SURER = 0.02, 1.3  # skewness of noise that has none, as far as can be told; by how much more than the measured gain says
 UNLIKE = 2.0  # by how much more than the usual one the smallest particles are smeared
 FEWEST_SPOTS = 10  # whose widths are worth a median
@@ -50,8 +51,15 @@ class Look:
     most: np.ndarray
 
     def see(self, frame: np.ndarray) -> Seen:
-        """Return a frame through the filter."""
-        return self.matched.see(frame, self.spread)
+        """Return a frame through the filter; of one that is much noisier than usual, what is clipped is looked at again."""
+        seen, factor = self.matched.see(frame, self.spread), 1.0
+        for _ in range(MOST_REPEATS):
+            before, factor = factor, self.factor(seen)
+            if factor < NOISIER * before:
+                break
+            level, variance = self.matched.levels(seen.filtered, self.spread * np.float32(factor))
+            seen = replace(seen, level=level, variance=variance)
+        return seen
 
     def factor(self, seen: Seen) -> float:
         """Return by how much a frame is noisier than usual: the median over its tiles, as far as that is more than chance."""
@@ -95,6 +103,8 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
         look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
         spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, first)])
         if len(spots) < FEWEST_SPOTS:
+            spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, images)])
+        if len(spots) < FEWEST_SPOTS:
             break
         refined = float(np.clip(np.median(spots[:, WIDTH]), 0.6, 8.0))
         done = abs(refined / width - 1) < 0.02
@@ -102,6 +112,9 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
         if done:
             break
     asked = settings.spots.false_spots_per_frame
+    # a frame that is much noisier is no example
+    factors = [look.factor(look.see(image)) for image in images]
+    images = [image for image, factor in zip(images, factors, strict=True) if factor < NOISIER] or images
     look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
     look = replace(look, threshold=MASKED_SNR)
     look, found = _with_noise_between(look, images, quantum, each)
@@ -147,7 +160,7 @@ def _choose_width(
             return {}
         floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
         spread = np.maximum(spread_of(matched, images[:2]), floor)
-        noise = np.maximum(matched.to_grid(spread), floor)
+        noise = matched.noise_to_grid(spread)
         score = dict.fromkeys(((sign, width) for sign in signs), 0.0)
         for image in images:
             for sign, facing in filters.items():
@@ -170,7 +183,7 @@ def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Backgro
     """
     from nta.kernels.fit import EXCESS, LIGHT, LIGHT2, SATURATED, SNR, STRETCH, TELLS_STRETCH, WIDTH
 
-    clear = (spots[:, SATURATED] == 0) & (tells[:, LIGHT] > 0) & (spots[:, SNR] > FIRST_LOOK_SNR)
+    clear = (spots[:, SATURATED] == 0) & (tells[:, LIGHT] > 0) & (spots[:, SNR] > FIRST_LOOK_SNR) & (spots[:, TELLS_STRETCH] > 0)
     if clear.sum() < FEWEST_SPOTS:
         return replace(look.light, per_grey=background.per_grey, stretch=0.0)
     spots, tells = spots[clear], tells[clear]
@@ -195,7 +208,7 @@ def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background
     floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
     spread = np.maximum(spread_of(matched, images), floor)
     relative = _relative(look, background)
-    return replace(look, spread=spread, noise=np.maximum(matched.to_grid(spread), floor) * relative)
+    return replace(look, spread=spread, noise=matched.noise_to_grid(spread) * relative)
 
 
 def _with_noise_between(
@@ -203,7 +216,7 @@ def _with_noise_between(
 ) -> tuple[Look, list[tuple[np.ndarray, np.ndarray]]]:
     """Measure the noise again, now between the spots that are found; return what is found in each image, too."""
     matched = look.matched
-    relative = look.noise / matched.to_grid(look.spread)
+    relative = look.noise / matched.noise_to_grid(look.spread)
     even = relative < UNEVEN
     # particles in the rim are not known
     rim = min(2 * matched.rim_px // matched.step, min(matched.grid) // 4)
@@ -223,7 +236,7 @@ def _with_noise_between(
     spread = np.where(enough, np.sqrt(np.sum(squares, axis=0) / np.maximum(count, 1)), look.spread)
     floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
     spread = np.maximum(spread, floor).astype(np.float32)
-    return replace(look, spread=spread, noise=np.maximum(matched.to_grid(spread), floor) * relative), list(found)
+    return replace(look, spread=spread, noise=matched.noise_to_grid(spread) * relative), list(found)
 
 
 def _by_tile(image: np.ndarray, matched: MatchedFilter) -> np.ndarray:
@@ -265,7 +278,7 @@ def _counted(
     """Return the threshold that noise like the video's exceeds as often as asked."""
     matched = look.matched
     hidden = np.stack([_covered(spots, matched.shape, 1, look) for spots in found]).view(np.uint8)
-    relative = look.noise / matched.to_grid(look.spread)
+    relative = look.noise / matched.noise_to_grid(look.spread)
     # photon noise is skewed towards the light, away from dark particles
     most_skew = EVEN_SKEW if matched.sign < 0 else MOST_SKEW
     if matched.sign > 0 and background.per_grey > 0:

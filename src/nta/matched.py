@@ -14,6 +14,7 @@ from nta.background import MAD_TO_SD, edges
 WIDE = 8.5  # filter widths about a maximum: a second spot may be five and a half away, and is fitted over three
 REACH = 3.0  # filter widths; beyond are 0.3 % of a Gaussian
 TILE_PX = 80  # the level of a tile is then known to a tenth of the filtered noise
+MOST_BEYOND = 1.3  # by which noise may differ at an edge from that of the outermost tile
 SETTLING = 4  # rounds of clipping at three SD, after which it is within 1 % of where it ends
 
 
@@ -192,8 +193,27 @@ class MatchedFilter:
         return spots[:n], tells[:n]
 
     def to_grid(self, tiles: np.ndarray) -> np.ndarray:
-        """Interpolate a value of each tile to every point of the grid, and extrapolate it to the edges, (rows, columns) float32."""
+        """Interpolate a value of each tile to every point of the grid, constant beyond the tiles' centres, (rows, columns) float32."""
         return (self._row_share @ tiles @ self._col_share.T).astype(np.float32)
+
+    def noise_to_grid(self, tiles: np.ndarray) -> np.ndarray:
+        """Interpolate the noise of each tile to every point of the grid, (rows, columns) float32, in its logarithm.
+
+        Beyond the tiles' centres it goes on as between the two next ones, but by no more than a factor of `MOST_BEYOND`.
+        """
+        log = np.log(tiles.astype(float))
+        inner = self._row_share @ log @ self._col_share.T
+        for axis, middle in ((0, self.row_mid), (1, self.col_mid)):
+            if len(middle) == 1:
+                continue
+            slope = np.diff(log, axis=axis) / np.expand_dims(np.diff(middle), 1 - axis)
+            other = self._col_share if axis == 0 else self._row_share
+            at = np.arange(self.grid[axis])
+            for end, beyond in ((0, np.minimum(at - middle[0], 0)), (-1, np.maximum(at - middle[-1], 0))):
+                rise = other @ np.take(slope, end, axis=axis)
+                more = np.multiply.outer(beyond, rise) if axis == 0 else np.multiply.outer(rise, beyond)
+                inner += np.clip(more, -np.log(MOST_BEYOND), np.log(MOST_BEYOND))
+        return np.exp(inner).astype(np.float32)
 
     def _room(self, name: str, shape: tuple[int, int] | int, dtype: type) -> np.ndarray:
         """Return an array of the calling thread's own, zero at first."""
@@ -205,10 +225,11 @@ class MatchedFilter:
 
 
 def _shares(at: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Return the weights with which values at `middle` add up to that at each place, (places, values): linear, beyond the ends too."""
+    """Return the weights with which values at `middle` add up to that at each place, (places, values): linear, constant beyond the ends."""
     shares = np.zeros((len(at), len(middle)))
     if len(middle) == 1:
         return shares + 1.0
+    at = np.clip(at, middle[0], middle[-1])
     before = np.clip(np.searchsorted(middle, at, side="right") - 1, 0, len(middle) - 2)
     after = (at - middle[before]) / np.diff(middle)[before]
     np.put_along_axis(shares, before[:, None], (1 - after)[:, None], axis=1)

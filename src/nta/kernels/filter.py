@@ -181,10 +181,11 @@ def find_levels(
             row = image[r]
             for c in range(width):
                 away = row[c] - centre[c]
-                away = away if abs(away) <= limit[c] else nothing
+                inside = abs(away) <= limit[c]
+                away = away if inside else nothing
                 total[c] += away
                 squares[c] += away * away
-                count[c] += one if away != nothing else nothing
+                count[c] += one if inside else nothing
         for j in range(len(col_edge) - 1):
             left, right = col_edge[j], col_edge[j + 1]
             sum_away, sum_squares, n = 0.0, 0.0, 0.0
@@ -199,22 +200,23 @@ def find_levels(
 
 @jit("void(float64[:,::1], float64[::1], float64[::1], int64, float32[::1])", **JIT)
 def level_row(level: np.ndarray, row_mid: np.ndarray, col_mid: np.ndarray, r: int, out: np.ndarray) -> None:
-    """Write the level along row `r`: between the tiles' centres, and beyond the outermost ones, on the straight line through two."""
+    """Write the level along row `r`, interpolated between the tiles' centres and constant beyond the outermost ones."""
     rows, columns = level.shape
     width = len(out)
     i = 0
     while i + 2 < rows and row_mid[i + 1] <= r:
         i += 1
     other = min(i + 1, rows - 1)
-    share = (r - row_mid[i]) / (row_mid[other] - row_mid[i]) if other > i else 0.0
-    begin = 0
-    for j in range(max(columns - 1, 1)):
-        after = min(j + 1, columns - 1)
-        value = (1.0 - share) * level[i, j] + share * level[other, j]
-        coming = (1.0 - share) * level[i, after] + share * level[other, after]
-        slope = (coming - value) / (col_mid[after] - col_mid[j]) if after > j else 0.0
-        end = min(int64(np.ceil(col_mid[after])), width) if j + 2 < columns else width
-        first, rise, part = np.float32(value + slope * (begin - col_mid[j])), np.float32(slope), out[begin:end]
+    share = min(max((r - row_mid[i]) / (row_mid[other] - row_mid[i]), 0.0), 1.0) if other > i else 0.0
+    before, begin = (1.0 - share) * level[i, 0] + share * level[other, 0], 0
+    for j in range(columns + 1):
+        # up to a tile's centre: level before the first and after the last
+        here = min(j, columns - 1)
+        value = (1.0 - share) * level[i, here] + share * level[other, here]
+        end = width if j == columns else min(int64(np.ceil(col_mid[j])), width)
+        slope = (value - before) / (col_mid[j] - col_mid[j - 1]) if 0 < j < columns else 0.0
+        offset = slope * (begin - col_mid[j - 1]) if 0 < j < columns else 0.0
+        first, rise, part = np.float32(before + offset), np.float32(slope), out[begin:end]
         for c in range(len(part)):
             part[c] = first + rise * np.float32(c)
-        begin = end
+        before, begin = value, end

@@ -12,6 +12,7 @@ from nta.kernels import JIT
 SUMS = JIT | {"fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
 """For kernels that only sum over a window: in any order, without a test for division by zero, so that several pixels go at a time."""
 
+NOWHERE = 1e6  # px^2, variance of a place that is none
 UNKNOWN = 1e30  # variance of a pixel that tells nothing
 
 X, Y, X_SD, Y_SD, PEAK, SNR, WIDTH, MISFIT, SATURATED, STRETCH, ALONG, TELLS_STRETCH, COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
@@ -29,7 +30,8 @@ def add_spot(model: np.ndarray, x: float, y: float, peak: float, width: float, r
     """Add a Gaussian to `model` within `reach` px of its centre's pixel; `across` is room for a row of it."""
     height, wide = model.shape
     left, top = int(round(x)) - reach, int(round(y)) - reach
-    first, last = max(left, 0), min(left + 2 * reach + 1, wide)
+    first = max(left, 0)
+    last = max(min(left + 2 * reach + 1, wide), first)
     per = 0.5 / (width * width)
     for c in range(first, last):
         across[c - first] = np.float32(math.exp(-per * (c - x) ** 2))
@@ -312,7 +314,7 @@ def fit_gaussian(
         matrix[3, 3] += width_prior
         vector[3] -= width_prior * (log_width - log_filter)
         solve4(matrix, vector)
-        if not (math.isfinite(vector[0] + vector[1] + vector[2] + vector[3]) and matrix[1, 1] + matrix[2, 2] < UNKNOWN):
+        if not (math.isfinite(vector[0] + vector[1] + vector[2] + vector[3]) and matrix[1, 1] + matrix[2, 2] < NOWHERE):
             return False
         done = vector[1] ** 2 < CONVERGED**2 * matrix[1, 1] and vector[2] ** 2 < CONVERGED**2 * matrix[2, 2]
         done = done and vector[3] ** 2 < CONVERGED**2 * matrix[3, 3] and vector[0] ** 2 < CONVERGED**2 * matrix[0, 0]

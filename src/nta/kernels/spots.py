@@ -18,32 +18,30 @@ from nta.kernels.fit import (
     SNR,
     STRETCH,
     TELLS_STRETCH,
-    UNKNOWN,
     WIDTH,
+    X_SD,
+    Y_SD,
     X,
     Y,
     add_spot,
     climb,
     deviance,
-    draw,
     fit_gaussian,
     gather,
 )
+from nta.kernels.pairs import BESIDE, CLOSEST, find_hidden, fit_pair, near
 
 BETWEEN = 0.77  # of a peak that falls between four points of the grid, what the nearest one shows at least
 GUESSED = 0.89  # of such a peak, what a parabola through three points guesses at least
 CLIMBING_STEPS = 1
 REACH = 3.0  # filter widths about a spot that its fit looks at
-CLOSEST = 1.0  # filter widths; closer than that two spots are one
 ASTRAY = 1.5  # filter widths; a fit that ends farther from its maximum fits something else
-BESIDE = 4.0  # filter widths from a spot to where a second one is looked for: farther off it has a maximum of its own
 POINTED, POINTED_PX = 0.5, 0.5  # filter widths, px; light that is narrower than both is of one pixel and did not come through the lens
 SWEEPS = 2  # fits of spots with neighbours after the first
 STRETCHED = 12.0  # chi-square with two degrees of freedom; 1 in 400 single spots seems so stretched, and is looked at again
 HIDDEN_SNR = 3.5  # in the filter, of what a spot's model leaves beside it: less is no second spot
 HIDDEN_MISFIT = 3.0  # standard deviations by which the misfit of a spot must stand out before a second one beside it is looked for
 TWO = 20.0  # chi-square with three degrees of freedom that two spots must fit better than one: 2 in 10,000 by chance
-TURNS = 8  # fits of two spots that were one
 
 
 @jit("void(float64[:,::1], int64)", **JIT)
@@ -160,73 +158,6 @@ def has_near(
     return False
 
 
-@jit("boolean(float64[::1], float64[::1], float64, float64, float64)", **JIT)
-def near(one: np.ndarray, other: np.ndarray, x: float, y: float, within: float) -> bool:
-    """Tell whether two spots are both within a distance of a place."""
-    first = (one[X] - x) ** 2 + (one[Y] - y) ** 2
-    second = (other[X] - x) ** 2 + (other[Y] - y) ** 2
-    return first <= within * within and second <= within * within
-
-
-@jit(
-    "float64(float32[::1], float32[::1], int64, int64, int64, float64, float64[::1], float64[::1], float32[::1], float32[::1], "
-    "float32[:,::1])",
-    **JIT,
-)
-def find_hidden(
-    value: np.ndarray,
-    base: np.ndarray,
-    left: int,
-    top: int,
-    side: int,
-    filter_width: float,
-    spot: np.ndarray,
-    found: np.ndarray,
-    across: np.ndarray,
-    shape: np.ndarray,
-    room: np.ndarray,
-) -> float:
-    """Find the pixel at which a window less a spot's model is highest in the matched filter, and return its signal-to-noise there.
-
-    The place is sought between `CLOSEST` and `BESIDE` filter widths of the spot. The last three arrays are room to work in, (side,),
-    (side * side,) and (4, side * side).
-    """
-    span = int(math.ceil(2.0 * filter_width))
-    taps = np.empty(2 * span + 1, np.float32)
-    for d in range(2 * span + 1):
-        taps[d] = math.exp(-0.5 * ((d - span) / filter_width) ** 2)
-    draw(spot[X] - left, spot[Y] - top, spot[WIDTH], side, across, shape)
-    peak, nothing, unknown = np.float32(spot[PEAK]), np.float32(0.0), np.float32(UNKNOWN)
-    rest, variance, down, down_variance = room[0], room[1], room[2], room[3]
-    for p in range(side * side):
-        known = base[p] < unknown
-        rest[p] = value[p] - peak * shape[p] if known else nothing
-        variance[p] = base[p] if known else nothing
-        down[p] = down_variance[p] = nothing
-    inner = side - span
-    for d in range(-span, span + 1):
-        g = taps[d + span]
-        for p in range(span * side, inner * side):
-            down[p] += g * rest[p + d * side]
-            down_variance[p] += g * g * variance[p + d * side]
-    best = 0.0
-    for i in range(span, inner):
-        for j in range(span, inner):
-            away2 = (left + j - spot[X]) ** 2 + (top + i - spot[Y]) ** 2
-            if away2 < (CLOSEST * filter_width) ** 2 or away2 > (BESIDE * filter_width) ** 2:
-                continue
-            total = spread = 0.0
-            for d in range(-span, span + 1):
-                g = taps[d + span]
-                total += g * down[i * side + j + d]
-                spread += g * g * down_variance[i * side + j + d]
-            snr = total / math.sqrt(max(spread, 1e-30))
-            if snr > best:
-                best = snr
-                found[X], found[Y] = left + j, top + i
-    return best
-
-
 @jit(
     "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[::1], float64[::1], float64[::1], float64[::1], int64, "
     "float32[::1], float32[::1], float64[:,::1], float64[::1], float32[::1], float32[::1], float32[:,::1])",
@@ -309,6 +240,7 @@ def fit_spots(
     value_wide, base_wide = np.empty(wide_side * wide_side, np.float32), np.empty(wide_side * wide_side, np.float32)
     across_wide, shape_wide = np.empty(wide_side, np.float32), np.empty(wide_side * wide_side, np.float32)
     room = np.empty((4, wide_side * wide_side), np.float32)
+    matrix_pair, vector_pair = np.empty((8, 8)), np.empty(8)
     matrix, vector, moments, across = np.empty((4, 4)), np.empty(4), np.empty(6), np.empty(side, np.float32)
     old, place, light = np.empty(COLUMNS), np.empty(2), np.empty(4)
     light[0], light[1], light[2], light[3] = light_variance, misfit * misfit, filter_width, width_prior
@@ -325,6 +257,8 @@ def fit_spots(
     n = 0
     for i in range(n_found):
         spot = spots[n]
+        for column in range(COLUMNS):
+            spot[column] = 0.0
         spot[X], spot[Y], level, noise = found[i, 0], found[i, 1], found[i, 3], found[i, 4]
         variance = (noise * pixel_noise) ** 2
         left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
@@ -333,16 +267,21 @@ def fit_spots(
         if not spot[SNR] >= threshold or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n):
             continue
         spot[WIDTH] = filter_width
+        spot[X_SD] = spot[Y_SD] = math.sqrt(2.0) * filter_width / spot[SNR]
+        spot[MISFIT] = 1.0
+        for column in range(COLUMNS):
+            old[column] = spot[column]
         place[0], place[1] = level, variance
         told = refit(image, model, most, place, light, spot, diagnostics[n], reach, value, base, matrix, vector, across, shape, grid)
-        if (
-            told == 0
-            or spot[WIDTH] < narrowest
-            or (spot[X] - found[i, 0]) ** 2 + (spot[Y] - found[i, 1]) ** 2 > astray * astray
-            or not rim <= spot[X] <= width - 1 - rim
-            or not rim <= spot[Y] <= height - 1 - rim
-            or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n)
+        if told == 0 or spot[WIDTH] < narrowest:
+            continue
+        if (spot[X] - found[i, 0]) ** 2 + (spot[Y] - found[i, 1]) ** 2 > astray * astray or has_near(
+            spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n
         ):
+            # among neighbours that are not subtracted yet; it is fitted again when they are
+            for column in range(COLUMNS):
+                spot[column] = old[column]
+        if not (rim <= spot[X] <= width - 1 - rim and rim <= spot[Y] <= height - 1 - rim):
             continue
         spot[SATURATED] = 1.0 if told == 2 else 0.0
         parent[n] = i
@@ -380,7 +319,7 @@ def fit_spots(
         variance = (noise * pixel_noise) ** 2
         place[0], place[1] = level, variance
         for column in range(COLUMNS):
-            old[column] = spot[column]
+            old[column], new[column] = spot[column], 0.0
         left_wide, top_wide = int64(round(spot[X])) - wide, int64(round(spot[Y])) - wide
         alone = deviance(image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side)
         alone += width_prior * math.log(spot[WIDTH] / filter_width) ** 2
@@ -403,29 +342,25 @@ def fit_spots(
                     add_spot(model, old[X], old[Y], old[PEAK], old[WIDTH], reach, across)
                     break
                 new[PEAK], new[WIDTH] = 0.3 * old[PEAK], filter_width
-            add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
-            add_spot(model, new[X], new[Y], new[PEAK], new[WIDTH], reach, across)
-            kept, clipped = True, False
-            for turn in range(TURNS + 2):
-                if not near(spot, new, found[parent[k], 0], found[parent[k], 1], astray + BESIDE * filter_width):
-                    kept = False
-                    break
-                one, tells = (spot, diagnostics[k]) if turn % 2 == 1 else (new, diagnostics[total])
-                add_spot(model, one[X], one[Y], -one[PEAK], one[WIDTH], reach, across)
-                if turn < TURNS:
-                    told = refit(image, model, most, place, light, one, tells, reach, value, base, matrix, vector, across, shape, grid)
-                    kept, clipped = kept and told > 0, told == 2
-                else:
+            clipped = gather(
+                image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side, value_wide, base_wide
+            )
+            kept = fit_pair(
+                value_wide, base_wide, left_wide, top_wide, wide_side, light, spot, new, matrix_pair, vector_pair, across_wide, room
+            ) and near(spot, new, found[parent[k], 0], found[parent[k], 1], astray + BESIDE * filter_width)
+            both = alone
+            if kept:
+                # each by itself, the other in the model
+                for turn in range(2):
+                    one, other = (spot, new) if turn == 0 else (new, spot)
+                    add_spot(model, other[X], other[Y], other[PEAK], other[WIDTH], reach, across)
                     left, top = int64(round(one[X])) - reach, int64(round(one[Y])) - reach
                     gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
                     climb(value, base, left, top, side, filter_width, noise, variance, 0, one, moments, across, shape, grid)
-                add_spot(model, one[X], one[Y], one[PEAK], one[WIDTH], reach, across)
-            both = (
-                alone
-                if not kept
-                else deviance(image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side)
-            )
-            if kept:
+                    if turn == 0:
+                        add_spot(model, other[X], other[Y], -other[PEAK], other[WIDTH], reach, across)
+                add_spot(model, new[X], new[Y], new[PEAK], new[WIDTH], reach, across)
+                both = deviance(image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side)
                 both += width_prior * (math.log(spot[WIDTH] / filter_width) ** 2 + math.log(new[WIDTH] / filter_width) ** 2)
             if (
                 alone - both > TWO * own
@@ -438,15 +373,18 @@ def fit_spots(
                 and max(new[Y], spot[Y]) <= height - 1 - rim
                 and not has_near(spots, head, following, rows, columns, side, new[X], new[Y], apart, k)
             ):
-                new[SATURATED] = 1.0 if clipped else 0.0
+                spot[SATURATED] = new[SATURATED] = 1.0 if clipped else 0.0
+                for column in range(diagnostics.shape[1]):
+                    diagnostics[total, column] = 0.0
                 parent[total] = parent[k]
                 cell = int64(new[Y]) // side * columns + int64(new[X]) // side
                 following[total] = head[cell]
                 head[cell] = total
                 total += 1
                 break
-            add_spot(model, new[X], new[Y], -new[PEAK], new[WIDTH], reach, across)
-            add_spot(model, spot[X], spot[Y], -spot[PEAK], spot[WIDTH], reach, across)
+            if kept:
+                add_spot(model, new[X], new[Y], -new[PEAK], new[WIDTH], reach, across)
+                add_spot(model, spot[X], spot[Y], -spot[PEAK], spot[WIDTH], reach, across)
             for column in range(COLUMNS):
                 spot[column] = old[column]
             add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)

@@ -1,0 +1,194 @@
+"""A window of a frame to two spots: the one that hides beside another, and both fitted at once."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import jit
+
+from nta.kernels import JIT
+from nta.kernels.fit import CONVERGED, MISFIT, NOWHERE, PEAK, SCORING_STEPS, STRETCH, TELLS_STRETCH, UNKNOWN, WIDTH, X_SD, Y_SD, X, Y, draw
+
+CLOSEST = 1.0  # filter widths; closer than that two spots are one
+BESIDE = 4.0  # filter widths from a spot to where a second one is looked for: farther off it has a maximum of its own
+FAINT = 1e-4  # of a spot's peak: pixels in which neither is brighter tell nothing of them
+
+
+@jit("boolean(float64[::1], float64[::1], float64, float64, float64)", **JIT)
+def near(one: np.ndarray, other: np.ndarray, x: float, y: float, within: float) -> bool:
+    """Tell whether two spots are both within a distance of a place."""
+    first = (one[X] - x) ** 2 + (one[Y] - y) ** 2
+    second = (other[X] - x) ** 2 + (other[Y] - y) ** 2
+    return first <= within * within and second <= within * within
+
+
+@jit(
+    "float64(float32[::1], float32[::1], int64, int64, int64, float64, float64[::1], float64[::1], float32[::1], float32[::1], "
+    "float32[:,::1])",
+    **JIT,
+)
+def find_hidden(
+    value: np.ndarray,
+    base: np.ndarray,
+    left: int,
+    top: int,
+    side: int,
+    filter_width: float,
+    spot: np.ndarray,
+    found: np.ndarray,
+    across: np.ndarray,
+    shape: np.ndarray,
+    room: np.ndarray,
+) -> float:
+    """Find the pixel at which a window less a spot's model is highest in the matched filter, and return its signal-to-noise there.
+
+    The place is sought between `CLOSEST` and `BESIDE` filter widths of the spot. The last three arrays are room to work in, (side,),
+    (side * side,) and (4, side * side).
+    """
+    span = int(math.ceil(2.0 * filter_width))
+    taps = np.empty(2 * span + 1, np.float32)
+    for d in range(2 * span + 1):
+        taps[d] = math.exp(-0.5 * ((d - span) / filter_width) ** 2)
+    draw(spot[X] - left, spot[Y] - top, spot[WIDTH], side, across, shape)
+    peak, nothing, unknown = np.float32(spot[PEAK]), np.float32(0.0), np.float32(UNKNOWN)
+    rest, variance, down, down_variance = room[0], room[1], room[2], room[3]
+    for p in range(side * side):
+        known = base[p] < unknown
+        rest[p] = value[p] - peak * shape[p] if known else nothing
+        variance[p] = base[p] if known else nothing
+        down[p] = down_variance[p] = nothing
+    inner = side - span
+    for d in range(-span, span + 1):
+        g = taps[d + span]
+        for p in range(span * side, inner * side):
+            down[p] += g * rest[p + d * side]
+            down_variance[p] += g * g * variance[p + d * side]
+    best = 0.0
+    for i in range(span, inner):
+        for j in range(span, inner):
+            away2 = (left + j - spot[X]) ** 2 + (top + i - spot[Y]) ** 2
+            if away2 < (CLOSEST * filter_width) ** 2 or away2 > (BESIDE * filter_width) ** 2:
+                continue
+            total = spread = 0.0
+            for d in range(-span, span + 1):
+                g = taps[d + span]
+                total += g * down[i * side + j + d]
+                spread += g * g * down_variance[i * side + j + d]
+            snr = total / math.sqrt(max(spread, 1e-30))
+            if snr > best:
+                best = snr
+                found[X], found[Y] = left + j, top + i
+    return best
+
+
+@jit("boolean(float64[:,::1], float64[::1])", **JIT)
+def solve(matrix: np.ndarray, vector: np.ndarray) -> bool:
+    """Turn a symmetric positive matrix into its inverse and `vector` into the solution, in place (Gauss and Jordan); false if singular."""
+    n = len(vector)
+    for k in range(n):
+        pivot = matrix[k, k]
+        if not pivot > 1e-300:
+            return False
+        matrix[k, k] = 1.0
+        for j in range(n):
+            matrix[k, j] /= pivot
+        vector[k] /= pivot
+        for i in range(n):
+            if i != k:
+                factor = matrix[i, k]
+                matrix[i, k] = 0.0
+                for j in range(n):
+                    matrix[i, j] -= factor * matrix[k, j]
+                vector[i] -= factor * vector[k]
+    return True
+
+
+@jit(
+    "boolean(float32[::1], float32[::1], int64, int64, int64, float64[::1], float64[::1], float64[::1], float64[:,::1], float64[::1], "
+    "float32[::1], float32[:,::1])",
+    **JIT,
+)
+def fit_pair(
+    value: np.ndarray,
+    base: np.ndarray,
+    left: int,
+    top: int,
+    side: int,
+    light: np.ndarray,
+    one: np.ndarray,
+    other: np.ndarray,
+    matrix: np.ndarray,
+    vector: np.ndarray,
+    across: np.ndarray,
+    shape: np.ndarray,
+) -> bool:
+    """Fit two round Gaussians to a window at once, starting from `one` and `other`, and write them with their errors; false without result.
+
+    Fisher scoring as `nta.kernels.fit.fit_gaussian`, of eight parameters: the errors hold what two spots that overlap take from each other.
+
+    Parameters
+    ----------
+    value, base : (side * side,) float32, window without either spot, and the variance its pixels have then
+    light : variance of light, squared misfit, filter width, precision of ln width
+    matrix, vector, across, shape : room to work in, (8, 8), (8,), (side,) and (2, side * side)
+    """
+    slope, p = np.empty(8), np.empty(8)
+    for k, spot in ((0, one), (4, other)):
+        p[k], p[k + 1], p[k + 2], p[k + 3] = spot[PEAK], spot[X] - left, spot[Y] - top, math.log(spot[WIDTH])
+    log_filter = math.log(light[2])
+    chi2, n = 0.0, 0
+    for _ in range(SCORING_STEPS):
+        for k in range(2):
+            draw(p[4 * k + 1], p[4 * k + 2], math.exp(p[4 * k + 3]), side, across, shape[k])
+        for i in range(8):
+            vector[i] = 0.0
+            for j in range(8):
+                matrix[i, j] = 0.0
+        chi2, n = 0.0, 0
+        for pixel in range(side * side):
+            first, second = shape[0, pixel], shape[1, pixel]
+            if base[pixel] >= UNKNOWN or (first < FAINT and second < FAINT):
+                continue
+            m = p[0] * first + p[4] * second
+            weight = 1.0 / (base[pixel] + m * light[0] + light[1] * m * m)
+            rest = value[pixel] - m
+            chi2 += rest * rest * weight
+            n += 1
+            for k in range(2):
+                g, at = shape[k, pixel], 4 * k
+                per = math.exp(-2.0 * p[at + 3])
+                dx, dy = pixel % side - p[at + 1], pixel // side - p[at + 2]
+                light_here = p[at] * g * per
+                slope[at], slope[at + 1], slope[at + 2] = g, light_here * dx, light_here * dy
+                slope[at + 3] = light_here * (dx * dx + dy * dy)
+            for i in range(8):
+                part = weight * slope[i]
+                vector[i] += part * rest
+                for j in range(8):
+                    matrix[i, j] += part * slope[j]
+        for at in (3, 7):
+            matrix[at, at] += light[3]
+            vector[at] -= light[3] * (p[at] - log_filter)
+        if not solve(matrix, vector):
+            return False
+        done = True
+        for i in range(8):
+            if not (math.isfinite(vector[i]) and matrix[i, i] > 0.0):
+                return False
+            done &= vector[i] ** 2 < CONVERGED**2 * matrix[i, i]
+        for at in (0, 4):
+            furthest = 0.7 * math.exp(p[at + 3])
+            p[at] += max(vector[at], -0.7 * p[at])
+            for i in (at + 1, at + 2):
+                p[i] = min(max(p[i] + min(max(vector[i], -furthest), furthest), 0.0), side - 1.0)
+            p[at + 3] += min(max(vector[at + 3], -0.4), 0.4)
+        if done:
+            break
+    for k, spot in ((0, one), (4, other)):
+        if matrix[k + 1, k + 1] + matrix[k + 2, k + 2] > NOWHERE:
+            return False
+        spot[PEAK], spot[X], spot[Y], spot[WIDTH] = p[k], left + p[k + 1], top + p[k + 2], math.exp(p[k + 3])
+        spot[X_SD], spot[Y_SD] = math.sqrt(matrix[k + 1, k + 1]), math.sqrt(matrix[k + 2, k + 2])
+        spot[MISFIT], spot[STRETCH], spot[TELLS_STRETCH] = chi2 / max(n, 1), 0.0, 0.0
+    return True
