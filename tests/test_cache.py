@@ -272,3 +272,15 @@ def test_without_a_terminal_progress_says_only_that_it_compiles(capsys):
     assert capsys.readouterr().err == f"nta: {cache.words()}\n"
     with progress_bars("a video", quiet=True) as progress:
         assert progress is None
+
+
+@pytest.mark.parametrize(("cores", "folder", "started"), [(2, True, 1), (1, True, 0), (2, False, 0)])
+def test_a_second_processor_compiles_beside_where_there_is_one_and_a_folder(monkeypatch, tmp_path, cores, folder, started):
+    calls = []
+    monkeypatch.setattr(cache, "FOLDER", tmp_path if folder else None)
+    monkeypatch.setattr(cache.os, "sched_getaffinity", lambda pid: set(range(cores)))
+    monkeypatch.setattr(cache.subprocess, "Popen", lambda command, **options: calls.append(command))
+    cache._compile_beside(["nta.kernels.link", "nta.kernels.likelihood"])
+    cache._compile_beside([])
+    assert len(calls) == started
+    assert all(command[1:] == ["-c", "import nta.kernels.link, nta.kernels.likelihood"] for command in calls)

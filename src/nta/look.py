@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -63,16 +65,20 @@ class Look:
 
     def factor(self, seen: Seen) -> float:
         """Return by how much a frame is noisier than usual: the median over its tiles, as far as that is more than chance."""
-        usual = self.spread.astype(float) ** 2
-        known = usual > 0
-        if not known.any():
+        usual, chance = self._usual
+        if not len(usual):
             return 1.0
-        ratio = seen.variance[known] / usual[known]
-        off = float(np.sort(ratio)[len(ratio) // 2]) - 1.0
-        # the median of n tiles, each known to the variance of its n / (4 pi s^2) independent points
+        ratio = seen.variance[self.spread > 0] / usual
+        ratio.sort()
+        off = float(ratio[len(ratio) // 2]) - 1.0
+        return math.sqrt(max(1.0 + off * off**2 / (off**2 + chance), 0.01))
+
+    @functools.cached_property
+    def _usual(self) -> tuple[np.ndarray, float]:
+        """Variances of the tiles that have any, and that of the median of their ratios to a frame's."""
+        # of n tiles, each known to the variance of its n / (4 pi s^2) independent points
         points = self.matched.shape[0] * self.matched.shape[1] / (4 * np.pi * self.matched.width_px**2)
-        chance = 1.57 * 2.0 / points
-        return float(np.sqrt(max(1.0 + off * off**2 / (off**2 + chance), 0.01)))
+        return self.spread[self.spread > 0].astype(float) ** 2, 1.57 * 2.0 / points
 
     def fit(self, seen: Seen, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the frame's spots, as `MatchedFilter.fit`."""

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -86,7 +87,9 @@ class Loader:
         self._told = False
         there = os.listdir(FOLDER) if FOLDER is not None else []
         known = {name.partition(".")[0] for name in there if name.endswith(f".{PYTHON}.nbi")}
-        if not sys.modules.keys() >= {name for name in self._modules if name.rpartition(".")[2] not in known}:
+        missing = [name for name in self._modules if name.rpartition(".")[2] not in known and name not in sys.modules]
+        self._helper = _compile_beside([name for name in missing if name.rpartition(".")[2] in LINKING + SIZING]) if missing else None
+        if missing:
             self.tell()
 
     def tell(self) -> None:
@@ -99,9 +102,22 @@ class Loader:
         """Import the modules: what is compiled is loaded, what is not is compiled."""
         with event.install_listener("numba:compile", _Listener(self)), _no_collection():
             for module in self._modules:
+                if self._helper is not None and module.rpartition(".")[2] in LINKING + SIZING:
+                    self._helper.wait()
                 importlib.import_module(module)
         if self._told and self._progress is not None:
             self._progress("compile", 1, 1)
+
+
+def _compile_beside(modules: list[str]) -> subprocess.Popen[bytes] | None:
+    """Start a process that compiles modules into the folder, on another processor than this one; None where there is no use in it.
+
+    The compiler lets one thread in at a time. What the process fails at, this one does itself.
+    """
+    if not modules or FOLDER is None or len(os.sched_getaffinity(0)) < 2 or not sys.executable or getattr(sys, "frozen", False):
+        return None
+    silent = subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, "-c", f"import {', '.join(modules)}"], stdin=silent, stdout=silent, stderr=silent)
 
 
 @contextmanager
