@@ -76,7 +76,7 @@ EXPOSURE_SHORT = 0.06  # frames; false links and missed smears shorten what is r
 class _Model:
     """What all tracks share. A spot's variance is ``floor_um^2 + factor^2`` times its own, `gate_um` the longest step over 1, 2 ... `dt_s`.
 
-    The smear by motion during the exposure is in a spot's own variance already: it comes from the signal of the smeared spot.
+    The smear by motion during the exposure is in a spot's own variance already: it comes from a fit to the smeared spot.
     """
 
     dt_s: float

@@ -27,7 +27,7 @@ class Spots:
     ----------
     frame : (n,) int32, frame number from the first analysed frame
     x_px, y_px : (n,) float64, sub-pixel position, column and row
-    x_sd_px, y_sd_px : (n,) float64, standard error expected from the noise
+    x_sd_px, y_sd_px : (n,) float64, standard error that the fit states
     signal : (n,) float64, fitted peak height over the background, grey levels (positive for dark particles too)
     snr : (n,) float64, matched-filter signal over local noise
     width_px : (n,) float64, Gaussian sigma
