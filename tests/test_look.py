@@ -12,7 +12,7 @@ from scipy import stats
 from nta.background import find_background
 from nta.chance import gaussian_threshold
 from nta.kernels.fit import SNR
-from nta.look import Look, area_px, choose_look
+from nta.look import Look, choose_look
 from nta.settings import Settings
 
 SHAPE = (128, 160)
@@ -76,7 +76,7 @@ def test_an_empty_film_is_looked_at_for_bright_spots_of_one_and_a_half_px() -> N
     flat = look_at(np.full((30, *SHAPE), 9, np.uint8))
     # what rounding makes of a flat frame is the least noise there can be
     assert flat.spread == pytest.approx(np.full(flat.matched.tiles, 0.29 * flat.matched.noise_gain))
-    assert flat.threshold == pytest.approx(gaussian_threshold(0.1, area_px(flat.matched), 1.5), rel=0.2)
+    assert flat.threshold == pytest.approx(gaussian_threshold(0.1, flat.matched.area_px, 1.5), rel=0.2)
     assert look_at(np.full((30, *SHAPE), 9, np.uint8), polarity="dark").matched.sign == -1
 
 

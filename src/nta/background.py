@@ -154,11 +154,6 @@ def _take_out_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, la
     np.copyto(noise, usual, where=~stands)
 
 
-def edges(n: int, size: float) -> np.ndarray:
-    """Return where the tiles of about `size` begin and end that `n` points are cut into, (tiles + 1,) int64."""
-    return np.linspace(0, n, max(1, round(n / size)) + 1).round().astype(np.int64)
-
-
 def local_level(image: np.ndarray, every: int = 1) -> np.ndarray:
     """Return the level of `image` around each pixel, (height, width) float32, without the particles.
 

@@ -54,7 +54,7 @@ def count_threshold(
 
     Noise of a camera is skewed (few photons, clipped at black), and differs from pixel to pixel. So each pixel is shown with its values
     of other times, particles left out, which takes all apart that is wider than a pixel; and what is found in that by the very search for
-    spots is counted. The tail above the highest `TAIL` goes as that of a Gaussian field whose exponent is stretched by a factor.
+    spots is counted. `_tail` carries the number on to where few or none were seen.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def count_threshold(
 
     height, width = matched.shape
     step, rim = matched.step, matched.rim_px
-    area = float((height - 2 * rim) * (width - 2 * rim))
-    low = min(LOW, gaussian_threshold(false_spots, area, matched.width_px))
+    gaussian = gaussian_threshold(false_spots, matched.area_px, matched.width_px)
+    low = min(LOW, gaussian)
     # particles in the rim are not known, and their light reaches inwards
     above, left = (max(min(RIMS * rim, (n - 2 * BAND_PX) // 2), rim) for n in (height, width))
     tall = min(-(-BAND_PX // step) * step, height)
@@ -78,14 +78,12 @@ def count_threshold(
     row_mid, col_mid = matched.row_mid * step + (step - 1) / 2, matched.col_mid * step + (step - 1) / 2
     none = np.empty((0, 0), np.float32)
 
-    def strip(top: int) -> tuple[np.ndarray, float]:
+    def search(top: int) -> tuple[np.ndarray, float]:
         """Return the heights of what is found in the noise of a strip, and its area; none where a pixel has no noise at all."""
         strip = MatchedFilter(matched.width_px, np.zeros((tall, width), np.float32), 1)
         value = np.empty((len(seen), tall, width), np.float32)
         for k, one in enumerate(seen):
-            rows = slice(top, top + tall)
-            residual = matched.sign * (one.frame[rows].astype(np.float32) - matched.still[rows])
-            take_level_off(residual, one.level, row_mid, col_mid, top, value[k])
+            take_level_off(matched.residual(one.frame, slice(top, top + tall)), one.level, row_mid, col_mid, top, value[k])
         noise = np.empty((images, tall, width), np.float32)
         within = np.ascontiguousarray(hidden[:, top : top + tall])
         shuffle(value.reshape(len(seen), -1), within.reshape(len(seen), -1), top + 1, noise.reshape(images, -1))
@@ -99,11 +97,11 @@ def count_threshold(
         high = max(min(top + tall - rim, height - above) - max(top + rim, above), 0)
         return spots[inside, SNR], float(images * high * (width - 2 * left))
 
-    heights, areas = zip(*each(strip, range(0, height - tall + 1, tall)), strict=True)
+    heights, areas = zip(*each(search, range(0, height - tall + 1, tall)), strict=True)
     looked = sum(areas)
     if not looked:
-        return gaussian_threshold(false_spots, area, matched.width_px)
-    return _tail(np.concatenate(heights), low, false_spots * looked / area, most_skew)
+        return gaussian
+    return _tail(np.concatenate(heights), low, false_spots * looked / matched.area_px, most_skew)
 
 
 def _tail(snr: np.ndarray, low: float, wanted: float, most_skew: float = MOST_SKEW) -> float:

@@ -80,9 +80,9 @@ class Look:
         points = self.matched.shape[0] * self.matched.shape[1] / (4 * np.pi * self.matched.width_px**2)
         return self.spread[self.spread > 0].astype(float) ** 2, 1.57 * 2.0 / points
 
-    def fit(self, seen: Seen, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def fit(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
         """Return the frame's spots, as `MatchedFilter.fit`."""
-        return self.matched.fit(seen, self.noise, threshold or self.threshold, self.light, self.most, self.factor(seen))
+        return self.matched.fit(seen, self.noise, self.threshold, self.light, self.most, self.factor(seen))
 
     def spots_and_tells(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return a frame's spots, as `fit`."""
@@ -130,16 +130,10 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
         fits = found if again is images else list(each(single.spots_and_tells, first))
         spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
         look = replace(look, light=_light(spots, tells, look, background))
-    look = replace(look, threshold=gaussian_threshold(asked, area_px(look.matched), width))
+    look = replace(look, threshold=gaussian_threshold(asked, look.matched.area_px, width))
     if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
         return look
     return replace(look, threshold=_counted(look, background, images, [spots for spots, _ in found], asked, each))
-
-
-def area_px(matched: MatchedFilter) -> float:
-    """Return the area within the rim, px^2."""
-    height, width = (max(1, n - 2 * matched.rim_px) for n in matched.shape)
-    return float(height * width)
 
 
 def _look(video: Video, background: Background, sign: int, width_px: float, light: Light, threshold: float) -> Look:

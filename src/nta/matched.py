@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nta.background import MAD_TO_SD, edges
+from nta.background import MAD_TO_SD
 
 WIDE = 8.5  # filter widths about a maximum: a second spot may be five and a half away, and is fitted over three
 REACH = 3.0  # filter widths; beyond are 0.3 % of a Gaussian
@@ -104,7 +104,7 @@ class MatchedFilter:
         put("noise_gain", float(taps[0] ** 2 + 2 * np.sum(taps[1:] ** 2)))
         put("rim_px", 1 + int(np.ceil(2 * self.width_px)))
         for name, n in zip(("row", "col"), grid, strict=True):
-            edge = edges(n, TILE_PX / step)
+            edge = _edges(n, TILE_PX / step)
             put(f"{name}_edge", edge)
             middle = (edge[1:] + edge[:-1] - 1) / 2
             put(f"{name}_mid", middle)
@@ -119,6 +119,12 @@ class MatchedFilter:
         """Height and width of a frame, px."""
         height, width = self.still.shape
         return height, width
+
+    @property
+    def area_px(self) -> float:
+        """Area within the rim, px^2."""
+        height, width = (max(1, n - 2 * self.rim_px) for n in self.shape)
+        return float(height * width)
 
     def filter(self, image: np.ndarray, power: int = 1) -> np.ndarray:
         """Return the filtered image at the points of the grid, sign and still background taken off; taps to a `power`.
@@ -142,9 +148,9 @@ class MatchedFilter:
         filtered = self.filter(frame)
         return Seen(frame, filtered, *self.levels(filtered, spread))
 
-    def residual(self, frame: np.ndarray) -> np.ndarray:
-        """Return a frame with sign and still background taken off, (height, width) float32."""
-        return np.float32(self.sign) * (frame.astype(np.float32) - self.still)
+    def residual(self, frame: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+        """Return a frame, or some rows of it, with sign and still background taken off, (rows, width) float32."""
+        return np.float32(self.sign) * (frame[rows].astype(np.float32) - self.still[rows])
 
     def levels(self, filtered: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return level and variance of each tile of a filtered image, particles clipped."""
@@ -222,6 +228,11 @@ class MatchedFilter:
             room = np.zeros(shape, dtype)
             setattr(self._own, name, room)
         return room
+
+
+def _edges(n: int, size: float) -> np.ndarray:
+    """Return where the tiles of about `size` begin and end that `n` points are cut into, (tiles + 1,) int64."""
+    return np.linspace(0, n, max(1, round(n / size)) + 1).round().astype(np.int64)
 
 
 def _shares(at: np.ndarray, middle: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from nta.background import Background, find_background
 from nta.errors import Notice
 from nta.flags import Flag
-from nta.look import Look, area_px, choose_look
+from nta.look import Look, choose_look
 from nta.matched import Seen
 from nta.settings import Settings, Used
 from nta.video import Video
@@ -94,12 +94,9 @@ def find_spots(
     Spot width, polarity, noise, gain and threshold are measured on frames spread over the video (`look.choose_look`). A frame that
     repeats the one before shows nothing new: its spots are left out. `background` is the video's where it is known already.
     """
-    with ThreadPoolExecutor(threads) as pool:
-        look = choose_look(video, background or find_background(video), settings, pool.map)
     search = _search
     if settings.spots.engine == "trackpy":
         from nta.trackpy_spots import search
-    typical = float(np.median(look.matched.still))
 
     def one(i: int) -> _Found:
         frame = video.read(i)
@@ -112,6 +109,8 @@ def find_spots(
 
     found: list[_Found] = []
     with ThreadPoolExecutor(threads) as pool:
+        look = choose_look(video, background or find_background(video), settings, pool.map)
+        typical = float(np.median(look.matched.still))
         # a bounded look-ahead keeps memory flat, and a stop short, however long the video is
         for start in range(0, video.n_frames, AHEAD * threads):
             found += pool.map(one, range(start, min(start + AHEAD * threads, video.n_frames)))
@@ -127,7 +126,7 @@ def find_spots(
         **rows,
         background=np.array([f.level for f in found]),
         noise=np.array([f.noise for f in found]),
-        area_px=area_px(look.matched),
+        area_px=look.matched.area_px,
         repeats=np.array(repeats, np.int64),
         chosen={
             "spot_width_px": Used(round(look.matched.width_px, 3), "measured"),
