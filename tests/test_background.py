@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import naive
 import numpy as np
 import pytest
 
-from nta.background import _middle, find_background, local_level, local_sd, sorting_network, typical_sd
+from nta.background import _middle, find_background, local_level, local_sd, quartering_network, sorting_network
 
 
 def background_of(frames: np.ndarray) -> Any:
@@ -69,7 +70,6 @@ def test_level_and_noise_of_an_even_frame(shape: tuple[int, int]) -> None:
     n_tile = min(shape[0], 80) * min(shape[1], 80)
     assert np.abs(level - 30).max() < 5 * 3 / math.sqrt(n_tile) * 1.2
     assert np.abs(sd / 3 - 1).max() < 5 * 1.2 / math.sqrt(n_tile)
-    assert typical_sd(image) == pytest.approx(3, rel=0.25 if image.size < 2000 else 0.05)
 
 
 def test_level_follows_slow_changes_and_ignores_particles() -> None:
@@ -98,7 +98,6 @@ def test_a_flat_frame_has_no_noise() -> None:
     flat = np.full((100, 100), 7, np.float32)
     assert np.array_equal(local_level(flat), flat)
     assert not local_sd(flat).any()
-    assert typical_sd(flat) == 0
     # one odd pixel, or a thin line, is no noise either
     flat[3, :] = 90
     assert not local_sd(flat).any()
@@ -131,13 +130,26 @@ def test_a_sorting_network_sorts(n: int) -> None:
     assert np.array_equal(columns, expected)
 
 
+@pytest.mark.parametrize("n", range(2, 61))
+def test_a_quartering_network_puts_every_value_into_its_quarter_with_fewer_pairs(n: int) -> None:
+    pairs = quartering_network(n)
+    assert len(pairs) <= len(sorting_network(n))
+    assert n < 16 or len(pairs) < len(sorting_network(n))
+    columns = np.random.default_rng(n).permuted(np.tile(np.arange(n), (2000, 1)), axis=1).T.copy()
+    for a, b in pairs:
+        columns[a], columns[b] = np.minimum(columns[a], columns[b]), np.maximum(columns[a], columns[b])
+    quarter, half = n // 4, n // 2
+    for first, last in itertools.pairwise((0, quarter, half, n - half, n - quarter, n)):
+        assert np.array_equal(np.sort(columns[first:last], axis=0), np.tile(np.arange(first, last)[:, None], 2000))
+
+
 @pytest.mark.parametrize("n", [2, 5, 6, 7, 16, 17, 20, 51])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_the_middle_half_is_that_of_sorted_values(n: int, dtype: type) -> None:
     rng = np.random.default_rng(n)
     stack = (rng.gamma(2.0, 30.0, (n, 6, 9)) % 255).astype(dtype)
     before = stack.copy()
-    mean, sd = _middle(stack, sorting_network(n))
+    mean, sd = _middle(stack, quartering_network(n))
     assert np.array_equal(stack, before)
     assert mean.dtype == sd.dtype == np.float32
     expected = np.array([naive.middle(stack[:, r, c]) for r in range(6) for c in range(9)])
@@ -147,7 +159,7 @@ def test_the_middle_half_is_that_of_sorted_values(n: int, dtype: type) -> None:
 
 def test_noise_in_time_is_that_of_the_camera() -> None:
     frames = (50 + 3 * np.random.default_rng(6).normal(size=(51, 90, 90))).astype(np.float32)
-    _, sd = _middle(frames, sorting_network(51))
+    _, sd = _middle(frames, quartering_network(51))
     # a pixel's SD is told to some 13 %
     assert 0.95 < background_of(frames).noise.mean() / 3 < 1.03
     assert 0.95 < sd.mean() / 3 < 1.03

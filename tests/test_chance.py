@@ -10,8 +10,6 @@ from nta.chance import FEWEST, LEAST, LOW, TAIL, _tail, count_threshold, gaussia
 from nta.kernels.fit import SNR
 from nta.matched import Light, MatchedFilter, spread_of
 
-NONE = np.empty((0, 0), np.float32)
-
 
 def test_threshold_by_hand() -> None:
     # 240 x 320 px seen at width 1.5: 76800 / 4.5 / 15.75 = 1083.6 cells; u = 4.6 has 1083.6 * 4.6 * exp(-10.58) = 0.1266 maxima
@@ -103,7 +101,7 @@ def counted(noise: Any, false_spots: float, *, n: int = 24, shape: tuple[int, in
     hidden, even = np.zeros((n, *shape), np.uint8), np.ones(matched.grid, np.float32)
     threshold = count_threshold(matched, looks, hidden, even, light, false_spots)
     sd = matched.to_grid(spread)
-    fresh = [matched.fit(matched.see(noise(), spread), sd, LOW, light, NONE)[0] for _ in range(FRESH)]
+    fresh = [matched.fit(matched.see(noise(), spread), sd, LOW, light)[0] for _ in range(FRESH)]
     return threshold, sum(np.count_nonzero(rows[:, SNR] > threshold) for rows in fresh) / FRESH
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nta.kernels import fit
+from nta.kernels import LANES, fit
 
 SIDE = 13
 NONE = np.empty((0, 0), np.float32)
@@ -91,7 +91,10 @@ def test_draw_equals_the_gaussian(x: float, y: float, width: float) -> None:
 def test_add_spot_adds_a_gaussian_within_reach_of_its_pixel(x: float, y: float, peak: float, width: float, reach: int) -> None:
     before = np.random.default_rng(0).normal(size=(17, 21)).astype(np.float32)
     model = before.copy()
-    fit.add_spot(model, x, y, peak, width, reach, np.empty(2 * reach + 1, np.float32))
+    fit.add_spot(model, x, y, peak, width, reach, np.full(fit.room_of(2 * reach + 1), np.nan, np.float32))
+    tight = before.copy()
+    fit.add_spot(tight, x, y, peak, width, reach, np.empty(2 * reach + 1, np.float32))
+    assert np.array_equal(model, tight)
     row, column = np.mgrid[:17, :21]
     inside = (np.abs(row - round(y)) <= reach) & (np.abs(column - round(x)) <= reach)
     assert np.array_equal(model[~inside], before[~inside])
@@ -111,10 +114,17 @@ def test_what_is_added_is_taken_off_but_for_crumbs() -> None:
 
 def gathered(
     image: np.ndarray, model: np.ndarray, most: np.ndarray, left: int, top: int, *, light: float = 0.2, misfit2: float = 0.01
-) -> tuple[bool, np.ndarray, np.ndarray]:
-    value, base = np.full(SIDE * SIDE, np.nan, np.float32), np.full(SIDE * SIDE, np.nan, np.float32)
+) -> tuple[int, np.ndarray, np.ndarray]:
+    n = SIDE * SIDE
+    value, base = np.full((2, fit.room_of(SIDE)), np.nan, np.float32)
     told = fit.gather(image, model, most, 1.5, 4.0, light, misfit2, left, top, SIDE, value, base)
-    return told, value.reshape(SIDE, SIDE), base.reshape(SIDE, SIDE)
+    # nothing beyond the window, and the same without room to go on
+    assert not value[n:].any()
+    assert np.all(base[n:] == np.float32(fit.UNKNOWN))
+    tight = np.full((2, n), np.nan, np.float32)
+    assert fit.gather(image, model, most, 1.5, 4.0, light, misfit2, left, top, SIDE, *tight) & fit.CLIPPED == told & fit.CLIPPED
+    assert np.array_equal(tight, [value[:n], base[:n]])
+    return told, value[:n].reshape(SIDE, SIDE), base[:n].reshape(SIDE, SIDE)
 
 
 @given(st.integers(-20, 30), st.integers(-20, 30), st.integers(0, 2**32 - 1))
@@ -124,7 +134,7 @@ def test_gather_takes_level_and_neighbours_off_and_knows_nothing_outside(left: i
     image, model = rng.normal(size=(2, 22, 19)).astype(np.float32)
     model = np.abs(model)
     told, value, base = gathered(image, model, NONE, left, top)
-    assert not told
+    assert told == (fit.LIT if -SIDE < left < 19 and -SIDE < top < 22 else 0)
     for i in range(SIDE):
         for j in range(SIDE):
             r, c = top + i, left + j
@@ -141,7 +151,7 @@ def test_gather_tells_saturated_pixels_of_the_window_and_no_others() -> None:
     most = np.full((30, 30), 50.0, np.float32)
     image[10, 11], image[25, 25] = 50.0, 60.0
     told, _, base = gathered(image, model, most, 6, 5)
-    assert told
+    assert told == fit.CLIPPED
     assert np.argwhere(base == np.float32(fit.UNKNOWN)).tolist() == [[5, 5]]
     most[10, 11] = 50.1  # another still background, another ceiling
     told, _, base = gathered(image, model, most, 6, 5)
@@ -150,8 +160,15 @@ def test_gather_tells_saturated_pixels_of_the_window_and_no_others() -> None:
     # at the edge as well
     image[0, 0] = 99.0
     told, _, base = gathered(image, model, most, -3, -2)
-    assert told
+    assert told == fit.CLIPPED
     assert base[2, 3] == np.float32(fit.UNKNOWN)
+
+
+@pytest.mark.parametrize("side", [1, 3, 11, 13, 15, 16, 17, 19, 31, 33])
+def test_room_of_a_window_is_whole_vectors_and_holds_its_last_row_of_them(side: int) -> None:
+    room, row = fit.room_of(side), -(-side // LANES) * LANES
+    assert room % LANES == 0
+    assert max(side * side, (side - 1) * side + row) <= room < side * side + 2 * LANES
 
 
 # --- score ---

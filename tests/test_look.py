@@ -11,7 +11,7 @@ from scipy import stats
 
 from nta.background import find_background
 from nta.chance import gaussian_threshold
-from nta.kernels.fit import SNR
+from nta.kernels.fit import SATURATED, SNR, X, Y
 from nta.look import Look, choose_look
 from nta.settings import Settings
 
@@ -61,12 +61,12 @@ def test_width_polarity_and_noise_are_those_of_the_film(width: float, peak: floa
     look = look_at(noisy(100 + spots(50, 4 if width > 2 else 8, peak, width, apart=8 * width)))
     assert look.matched.width_px == pytest.approx(width, rel=0.05)
     assert look.matched.sign == np.sign(peak)
-    # 24 frames tell a tile's noise to some per cent; the still image has noise of its own, and what spots left in it, that wide filters see
+    # frames tell a tile's noise to some per cent; the still image has noise of its own, and what spots left in it, that wide filters see
     assert np.all(look.spread / (2 * look.matched.noise_gain) > 0.93)
     assert np.all(look.spread / (2 * look.matched.noise_gain) < (1.2 if width < 3 else 1.5))
     assert np.median(look.noise) == pytest.approx(2 * look.matched.noise_gain, rel=0.1 if width < 3 else 0.35)
     assert look.noise.shape == look.matched.grid
-    assert look.most.shape == (0, 0)
+    assert look.ceiling == math.inf
 
 
 def test_an_empty_film_is_looked_at_for_bright_spots_of_one_and_a_half_px() -> None:
@@ -169,7 +169,7 @@ def test_a_frame_that_is_noisier_than_usual_is_told() -> None:
     rng = np.random.default_rng(7)
     # of a Gaussian that is cut off at three of the usual SD the variance is less: a louder frame counts for somewhat quieter than it is
     for times in (0.6, 1.0, 1.5, 2.0, 3.0):
-        told = [look.factor(look.see((40 + 2 * times * rng.normal(size=SHAPE)).astype(np.float32))) for _ in range(6)]
+        told = [look.see((40 + 2 * times * rng.normal(size=SHAPE)).astype(np.float32)).factor for _ in range(6)]
         cut = math.sqrt(stats.truncnorm(-3 / times, 3 / times).var() / 0.9733)
         assert 0.92 * times * cut < np.mean(told) < 1.2 * times
     # and a spot must then stand as much higher
@@ -181,25 +181,25 @@ def test_a_frame_that_is_noisier_than_usual_is_told() -> None:
         assert len(found) == 1
         snr[name] = found[0, SNR]
     assert snr["usual"] / snr["loud"] == pytest.approx(1.42, abs=0.25)
-    assert look.factor(quiet) == pytest.approx(1, abs=0.15)
+    assert quiet.factor == pytest.approx(1, abs=0.15)
 
 
 def test_where_noise_is_nothing_the_factor_is_one() -> None:
     look = look_at(np.full((30, *SHAPE), 9, np.uint8))
     nothing = replace(look, spread=np.zeros_like(look.spread))
-    assert nothing.factor(look.see(np.full(SHAPE, 9, np.uint8))) == 1.0
+    assert nothing.see(np.full(SHAPE, 9, np.uint8)).factor == 1.0
 
 
 @pytest.mark.parametrize("peak", [60.0, -60.0])
 def test_saturated_pixels_are_those_at_the_ceiling(peak: float) -> None:
     frames = np.clip(np.rint(noisy((200 if peak > 0 else 50) + spots(30, 6, 1.5 * peak))), 0, 255).astype(np.uint8)
     look = look_at(frames, 255.0)
-    still = look.matched.still
-    expected = 255 - still if peak > 0 else still
-    assert look.most == pytest.approx(expected - 0.5, abs=1e-3)
-    saturated = look.matched.residual(frames[3]) >= look.most
-    assert np.array_equal(saturated, frames[3] == (255 if peak > 0 else 0))
-    assert saturated.any()
+    assert look.ceiling == (254.5 if peak > 0 else -0.5)
+    at_ceiling = frames[3] == (255 if peak > 0 else 0)
+    found, _ = look.fit(look.see(frames[3]))
+    near = [at_ceiling[round(y) - 4 : round(y) + 5, round(x) - 4 : round(x) + 5].any() for x, y in found[:, [X, Y]]]
+    assert np.array_equal(found[:, SATURATED] > 0, near)
+    assert any(near)
 
 
 def test_the_threshold_falls_with_what_is_allowed() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import naive
 import numpy as np
@@ -14,7 +15,6 @@ from nta.kernels.spots import BETWEEN, GUESSED
 from nta.matched import Light, MatchedFilter, Seen, spread_of
 
 WIDTHS_PX = [0.6, 1.0, 1.5, 2.2, 4.8]
-NONE = np.empty((0, 0), np.float32)
 
 
 def plain(width_px: float, shape: tuple[int, int], sign: int = 1) -> MatchedFilter:
@@ -186,8 +186,8 @@ def test_maxima_are_those_of_a_search_point_by_point(seed: int, width_px: float,
     filtered = (np.rint(2 * filtered) / 2 if coarse else filtered).astype(np.float32)
     noise = rng.uniform(0.5, 1.5, matched.grid).astype(np.float32)
     level = rng.normal(scale=0.3, size=matched.tiles)
-    seen = Seen(np.zeros((height, width), np.uint8), filtered, level, np.ones(matched.tiles))
-    found = matched.maxima(seen, noise, 1.51, 1.1)
+    seen = Seen(np.zeros((height, width), np.uint8), filtered, level, np.ones(matched.tiles), 1.1)
+    found = matched.maxima(seen, noise, 1.51)
     rim = max(1, matched.rim_px // matched.step - 1)
     wide = naive.bilinear(level, matched.row_mid, matched.col_mid, matched.grid)
     expected = naive.find_maxima(filtered, wide, 1.1 * noise, 1.51, matched.step, rim, BETWEEN, GUESSED)
@@ -262,7 +262,7 @@ def test_results_do_not_depend_on_the_thread() -> None:
         seen = matched.see(frame, even(matched, 2 * matched.noise_gain))
         parts = [seen.filtered, seen.level, seen.variance, matched.maxima(seen, noise, 4.0)]
         told = [part.tobytes() for part in parts]
-        return told + [part.tobytes() for part in matched.fit(seen, noise, 4.0, light, NONE)]
+        return told + [part.tobytes() for part in matched.fit(seen, noise, 4.0, light)]
 
     alone = [one(frame) for frame in frames]
     with ThreadPoolExecutor(6) as pool:
@@ -285,11 +285,11 @@ def test_fitted_spots_stand_the_threshold_and_lie_where_the_spots_are() -> None:
     frame = (80 * naive.gaussian(30.3, 27.8, 1.5, (60, 60)) + np.random.default_rng(0).normal(size=(60, 60))).astype(np.float32)
     seen = matched.see(frame, even(matched, matched.noise_gain))
     noise = np.full(matched.grid, matched.noise_gain, np.float32)
-    spots, tells = matched.fit(seen, noise, 6.0, Light(), NONE)
+    spots, tells = matched.fit(seen, noise, 6.0, Light())
     assert spots.shape == (1, COLUMNS)
     assert len(tells) == 1
     assert spots[0, [X, Y]] == pytest.approx([30.3, 27.8], abs=4 * math.sqrt(2 / math.pi) / 80)
     # peak * width * sqrt(pi) / noise
     assert spots[0, SNR] == pytest.approx(80 * 1.5 * math.sqrt(math.pi), abs=4 + 0.03 * 212)
-    assert len(matched.fit(seen, noise, 1.1 * spots[0, SNR], Light(), NONE)[0]) == 0
-    assert len(matched.fit(seen, noise, 6.0, Light(), NONE, factor=40.0)[0]) == 0
+    assert len(matched.fit(seen, noise, 1.1 * spots[0, SNR], Light())[0]) == 0
+    assert len(matched.fit(replace(seen, factor=40.0), noise, 6.0, Light())[0]) == 0

@@ -19,7 +19,7 @@ def fitted(value: np.ndarray, places: list[tuple[float, float]], peak: float) ->
     rows = np.zeros((2, fit.COLUMNS))
     rows[:, fit.X], rows[:, fit.Y] = np.transpose(places)
     rows[:, fit.PEAK], rows[:, fit.WIDTH] = peak, WIDTH
-    room = np.empty((8, 8)), np.empty(8), np.empty(SIDE, np.float32), np.empty((2, SIDE * SIDE), np.float32)
+    room = np.empty((8, 8)), np.empty(8), np.empty(SIDE, np.float32), np.zeros((pairs.PAIR_ROWS, SIDE * SIDE), np.float32)
     flat = value.astype(np.float32).ravel()
     there = pairs.fit_pair(flat, np.ones_like(flat), 0, 0, SIDE, LIGHT, rows[0], rows[1], *room)
     return there, rows

@@ -286,7 +286,7 @@ def test_what_earlier_frames_left_behind_changes_nothing() -> None:
         matched = MatchedFilter(WIDTH, still, 1)
         spread, noise = np.full(matched.tiles, matched.noise_gain, np.float32), np.full(matched.grid, matched.noise_gain, np.float32)
         for frame in (*before, last):
-            rows, tells = matched.fit(matched.see(frame, spread), noise, 5.0, light, NONE)
+            rows, tells = matched.fit(matched.see(frame, spread), noise, 5.0, light)
         assert 4 <= len(rows) <= 5
         return rows.tobytes(), tells.tobytes()
 

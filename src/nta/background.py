@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -15,10 +16,10 @@ FEWEST_FRAMES = 20  # below, a slow particle covers its pixels for too large a s
 LEVEL_TILE_PX = 80  # the level of a tile is then known to 1/70 of a pixel's noise, a tenth of the filtered noise
 NOISE_TILE_PX = 64
 MAD_TO_SD = 1.4826  # of a Gaussian
-THINNED = 3  # every so many rows and columns of a still image tell its level and noise: some hundreds of a tile
-BAND_ROWS = 16  # sorted at a time: they stay in the processor's cache
+THINNED = 5  # every so many rows and columns of a still image tell its level and noise: some 200 of a tile
+BAND_BYTES = 20_000  # of a frame that are sorted at a time: with those of all frames they stay in the processor's cache
 STANDS_OUT = 4.0  # standard errors of the still image above which something is there
-LEVELS, FEWEST_PIXELS = 12, 100  # of the photon transfer curve, and the pixels each is of
+LEVELS, FEWEST_PIXELS, PIXELS = 12, 100, 80_000  # of the photon transfer curve, the pixels each is of at least, and all of it
 SURE = 5.0  # standard errors of a slope that is told
 MOST_CHANGE = 2.0  # of the light of a stuck thing during the video
 MOVED = 0.1  # share of a thing's light that is elsewhere in the last third of the video; a shift by half its width
@@ -62,9 +63,10 @@ def find_background(video: Video) -> Background:
     still, noise = np.empty(shape, np.float32), np.empty(shape, np.float32)
     # the means of the first and of the last third, the sharpest there is to tell what moves
     early, late = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    order, of_third = sorting_network(n), sorting_network(n // 3)
-    for top in range(0, shape[0], BAND_ROWS):
-        rows = slice(top, top + BAND_ROWS)
+    order, of_third = quartering_network(n), quartering_network(n // 3)
+    band = max(1, BAND_BYTES // stack[0, 0].nbytes)
+    for top in range(0, shape[0], band):
+        rows = slice(top, top + band)
         still[rows], noise[rows] = _middle(stack[:, rows], order)
         early[rows], _ = _middle(stack[: n // 3, rows], of_third)
         late[rows], _ = _middle(stack[n - n // 3 :, rows], of_third)
@@ -89,8 +91,25 @@ def sorting_network(n: int) -> list[tuple[int, int]]:
     return pairs
 
 
+def quartering_network(n: int) -> list[tuple[int, int]]:
+    """Return the pairs of `sorting_network` without those that change nothing but the order within a quarter, or that of the middle one."""
+    quarter, half = n // 4, n // 2
+    bounds = np.array([quarter, half, n - half, n - quarter])
+    # where each value ends, as far as nothing later compares it with one that ends elsewhere
+    ends: list[int | None] = np.searchsorted(bounds, np.arange(n), side="right").tolist()
+    kept = []
+    for a, b in reversed(sorting_network(n)):
+        if ends[a] is None or ends[a] != ends[b]:
+            kept.append((a, b))
+            ends[a] = ends[b] = None
+    return kept[::-1]
+
+
 def _middle(stack: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return each pixel's interquartile mean and its SD, by the mean deviation of its middle half, (rows, columns) float32 both."""
+    """Return each pixel's interquartile mean and its SD, by the mean deviation of its middle half, (rows, columns) float32 both.
+
+    `pairs` is the `quartering_network` of the frames.
+    """
     rows = list(stack.copy())
     spare = np.empty_like(rows[0])
     for a, b in pairs:
@@ -111,14 +130,16 @@ def _middle(stack: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.ndarray
 
 def _photon_noise(still: np.ndarray, noise: np.ndarray) -> float:
     """Return the slope of variance against level, 0 where it is not clear (the photon transfer curve; Janesick 2007)."""
-    level, variance = still[::2, ::2].ravel(), noise[::2, ::2].ravel().astype(float) ** 2
+    every = max(2, round((still.size / PIXELS) ** 0.5))
+    level, variance = still[::every, ::every].ravel(), noise[::every, ::every].ravel().astype(float) ** 2
     edge = np.quantile(level[:: max(1, len(level) // 4_000)], np.linspace(0.0, 1.0, LEVELS + 1))
     which = np.clip(np.searchsorted(edge, level, side="right") - 1, 0, LEVELS - 1)
     count = np.bincount(which, minlength=LEVELS)
     if count.min() < FEWEST_PIXELS or edge[-1] <= edge[0]:
         return 0.0
     # the middle of each: hot pixels and what particles passed are in the tails
-    x, y = (np.array([np.median(of[which == k]) for k in range(LEVELS)]) for of in (level, variance))
+    order, begin = np.argsort(which.astype(np.uint8), kind="stable"), np.append(0, np.cumsum(count))
+    x, y = (np.array([np.median(of[order[a:b]]) for a, b in pairwise(begin)]) for of in (level, variance))
     (slope, _), ((slope_variance, _), _) = np.polyfit(x, y, 1, cov=True)
     return float(slope) if slope > SURE * np.sqrt(slope_variance) else 0.0
 
@@ -129,12 +150,12 @@ def _take_out_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, la
     A stuck thing is the same early and late, but for a factor where the light changes. Where nothing stands still, noise in time is that
     of the neighbourhood: a particle that lingers is no noise.
     """
-    from scipy.ndimage import binary_dilation, find_objects, label
+    from scipy.ndimage import find_objects, label
 
     level = local_level(still, THINNED)
     excess = still - level
     sd = np.maximum(local_sd(excess, THINNED), noise / np.sqrt(n / 2))
-    stands = binary_dilation(np.abs(excess) > STANDS_OUT * np.maximum(sd, 1e-12), iterations=2)
+    stands = _widened(_widened(np.abs(excess) > STANDS_OUT * np.maximum(sd, 1e-12)))
     regions, _ = label(stands, np.ones((3, 3)))
     early, late = early - local_level(early, THINNED), late - local_level(late, THINNED)
     usual = local_level(noise, THINNED)
@@ -152,6 +173,14 @@ def _take_out_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, la
             still[box][inside] = level[box][inside]
             stands[box][inside] = False
     np.copyto(noise, usual, where=~stands)
+
+
+def _widened(mask: np.ndarray) -> np.ndarray:
+    """Return `mask` with the neighbours along both axes of what is in it."""
+    wider = mask.copy()
+    for one, next_one in ((wider[1:], mask[:-1]), (wider[:-1], mask[1:]), (wider[:, 1:], mask[:, :-1]), (wider[:, :-1], mask[:, 1:])):
+        one |= next_one
+    return wider
 
 
 def local_level(image: np.ndarray, every: int = 1) -> np.ndarray:
@@ -183,11 +212,6 @@ def local_sd(image: np.ndarray, every: int = 1) -> np.ndarray:
     return interpolate(median_filter(spread, size=3, mode="nearest"), y_mid, x_mid, image.shape)
 
 
-def typical_sd(image: np.ndarray) -> float:
-    """Return 1.4826 times the median absolute deviation of `image`."""
-    return float(_level_and_sd(np.ravel(image)[None, ::7])[1][0])
-
-
 def _tiles(image: np.ndarray, size_px: int, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut `image` into tiles of about `size_px`: (rows, columns, pixels), and the rows and columns of their centres.
 
@@ -217,9 +241,18 @@ def _median(values: np.ndarray) -> np.ndarray:
 
 def interpolate(grid: np.ndarray, y: np.ndarray, x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Interpolate `grid`, given at `y` and `x`, bilinearly to every pixel; constant beyond the outermost centres."""
-    across = np.stack([np.interp(np.arange(shape[1]), x, row) for row in grid])
-    at = np.interp(np.arange(shape[0]), y, np.arange(len(y))) if len(y) > 1 else np.zeros(shape[0])
-    below = np.minimum(at.astype(int), max(len(y) - 2, 0))
-    share = (at - below)[:, None]
-    above = np.minimum(below + 1, len(y) - 1)
-    return (across[below] * (1 - share) + across[above] * share).astype(np.float32)
+    down, across = (shares(np.arange(n), middle) for n, middle in zip(shape, (y, x), strict=True))
+    return down.astype(np.float32) @ (grid @ across.T).astype(np.float32)
+
+
+def shares(at: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Return the weights with which values at `middle` add up to that at each place, (places, values): linear, constant beyond the ends."""
+    share = np.zeros((len(at), len(middle)))
+    if len(middle) == 1:
+        return share + 1.0
+    at = np.clip(at, middle[0], middle[-1])
+    before = np.clip(np.searchsorted(middle, at, side="right") - 1, 0, len(middle) - 2)
+    after = (at - middle[before]) / np.diff(middle)[before]
+    np.put_along_axis(share, before[:, None], (1 - after)[:, None], axis=1)
+    np.put_along_axis(share, before[:, None] + 1, after[:, None], axis=1)
+    return share

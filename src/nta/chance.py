@@ -14,12 +14,13 @@ EACH = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
 
 LEAST = 3.0  # no lower threshold, whatever is asked for
 BAND_PX = 96  # height of the strips in which noise is made: they and their filtered images stay in the processor's cache
-AREA_PX = 12_000_000  # of noise looked at: some thousand spots of noise not much lower than those that are asked for
+AREA_PX = 4_000_000  # of noise looked at: its tail is then known to a fifth at 0.1 false spots a frame
 SPREAD_OF = 40  # images of a strip, in which its noise is measured to 1 %
 RIMS = 3  # of the rim's width that are left out along the edges, where there is room for it
 LOW = 3.2  # where spots of noise are counted from: they are many, and their number already falls as that of high ones
 TAIL, FEWEST = 5000, 50  # highest ones that the tail is taken from
 LEAST_SKEW, MOST_SKEW = -0.1, 0.2  # tried: from noise that is cut off above to that of very few photons
+BEYOND_SKEW = 0.01, 0.3  # by which the tail's k may differ from the noise's skewness: by itself, and as a share, since of its square
 
 
 def photon_skew(per_grey: float, noise_grey: float, width_px: float) -> float:
@@ -65,7 +66,7 @@ def count_threshold(
     each : runs the strips of the field, in order
     """
     from nta.kernels.fit import SNR, X, Y
-    from nta.kernels.shuffle import shuffle, take_level_off
+    from nta.kernels.shuffle import shuffle, take_off
 
     height, width = matched.shape
     step, rim = matched.step, matched.rim_px
@@ -75,41 +76,50 @@ def count_threshold(
     above, left = (max(min(RIMS * rim, (n - 2 * BAND_PX) // 2), rim) for n in (height, width))
     tall = min(-(-BAND_PX // step) * step, height)
     images = max(1, round(AREA_PX / (height * width)))
+    margin = tuple(slice(n // step, -(n // step) or None) for n in (rim, left))
     row_mid, col_mid = matched.row_mid * step + (step - 1) / 2, matched.col_mid * step + (step - 1) / 2
-    none = np.empty((0, 0), np.float32)
 
-    def search(top: int) -> tuple[np.ndarray, float]:
-        """Return the heights of what is found in the noise of a strip, and its area; none where a pixel has no noise at all."""
+    def search(top: int) -> tuple[np.ndarray, float, float]:
+        """Return heights of what is found in the noise of a strip, its area and skewness; none where a pixel has no noise at all."""
         strip = MatchedFilter(matched.width_px, np.zeros((tall, width), np.float32), 1)
         value = np.empty((len(seen), tall, width), np.float32)
         for k, one in enumerate(seen):
-            take_level_off(matched.residual(one.frame, slice(top, top + tall)), one.level, row_mid, col_mid, top, value[k])
+            take_off(one.frame, matched.still, float(matched.sign), one.level, row_mid, col_mid, top, value[k])
         noise = np.empty((images, tall, width), np.float32)
         within = np.ascontiguousarray(hidden[:, top : top + tall])
         shuffle(value.reshape(len(seen), -1), within.reshape(len(seen), -1), top + 1, noise.reshape(images, -1))
         spread = spread_of(strip, list(noise[:SPREAD_OF]))
         if not np.all(spread > 0):
-            return np.empty(0), 0.0
+            return np.empty(0), 0.0, 0.0
         sd = (strip.noise_to_grid(spread) * relative[top // step : top // step + strip.grid[0]]).astype(np.float32)
-        spots = np.concatenate([strip.fit(strip.see(image, spread), sd, low, light, none)[0] for image in noise])
+        found, cubes = [], []
+        for image in noise:
+            shown = strip.see(image, spread)
+            found.append(strip.fit(shown, sd, low, light)[0])
+            height_sd = ((shown.filtered - np.float32(np.mean(shown.level))) / sd)[margin]
+            cubes.append(np.mean(height_sd * height_sd * height_sd))
+        spots = np.concatenate(found)
         inside = (spots[:, X] >= left) & (spots[:, X] <= width - 1 - left)
         inside &= (spots[:, Y] + top >= above) & (spots[:, Y] + top <= height - 1 - above)
         high = max(min(top + tall - rim, height - above) - max(top + rim, above), 0)
-        return spots[inside, SNR], float(images * high * (width - 2 * left))
+        return spots[inside, SNR], float(images * high * (width - 2 * left)), float(np.mean(cubes))
 
-    heights, areas = zip(*each(search, range(0, height - tall + 1, tall)), strict=True)
+    heights, areas, skews = zip(*each(search, range(0, height - tall + 1, tall)), strict=True)
     looked = sum(areas)
     if not looked:
         return gaussian
-    return _tail(np.concatenate(heights), low, false_spots * looked / matched.area_px, most_skew)
+    # of as many independent values as there are correlation areas
+    skew, skew_sd = float(np.average(skews, weights=areas)), np.sqrt(6 * 4 * np.pi * matched.width_px**2 / looked)
+    skew_sd = np.hypot(skew_sd, BEYOND_SKEW[0] + BEYOND_SKEW[1] * abs(skew))
+    return _tail(np.concatenate(heights), low, false_spots * looked / matched.area_px, most_skew, (skew, skew_sd))
 
 
-def _tail(snr: np.ndarray, low: float, wanted: float, most_skew: float = MOST_SKEW) -> float:
+def _tail(snr: np.ndarray, low: float, wanted: float, most_skew: float = MOST_SKEW, expected: tuple[float, float] = (0.0, np.inf)) -> float:
     """Return the height that `wanted` of the spots exceed.
 
     Above a level the number of maxima of a Gaussian field falls as ``u exp(-u^2 / 2)`` (Adler 1981, eq. 6.9.4), of a skewed one as
-    ``u exp(-u^2 / 2 + k u^3 / 6)`` (the first term of Edgeworth's series in the exponent). The k under which the heights seen are most
-    likely carries the number on to where few or none were seen.
+    ``u exp(-u^2 / 2 + k u^3 / 6)`` (the first term of Edgeworth's series in the exponent, k the skewness). The k that is most likely given
+    the heights seen and what is `expected`, a mean and an SD, carries the number on to where few or none were seen.
     """
     heights = np.sort(snr)[::-1][:TAIL]
     if len(heights) < FEWEST or wanted >= len(heights):
@@ -127,5 +137,5 @@ def _tail(snr: np.ndarray, low: float, wanted: float, most_skew: float = MOST_SK
         return np.asarray(near**2 / 2 - np.log(near) - k * near**3 / 6 + rate(v, k) * (v - near))
 
     likely = [np.sum(np.log(rate(heights, k)) - (fallen(heights, k) - fallen(base, k))) for k in skews]
-    k = float(skews[np.argmax(likely)])
+    k = float(skews[np.argmax(np.array(likely) - 0.5 * ((skews - expected[0]) / expected[1]) ** 2)])
     return max(float(np.interp(np.log(len(heights) / wanted), fallen(u, k) - fallen(base, k), u)), LEAST)

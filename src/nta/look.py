@@ -17,8 +17,8 @@ from nta.video import Video
 
 WIDTHS_PX = (0.8, 1.1, 1.5, 2.0, 2.7, 3.6, 4.8)  # tried before refinement: factors of 4/3, over which a matched filter loses < 4 %
 FIRST_LOOK_SNR = 6.0
-LOOKED_AT, LOOKED_AT_FIRST = 24, 4  # frames; the first ones tell width and polarity
-HELD_BYTES = 32 * 2**20  # of frames looked at
+LOOKED_AT_PX, LOOKED_AT = 4_000_000, (8, 24)  # of frames looked at, as far as that many frames have them
+FIRST, FEW, ENOUGH = (2, 4), 3, 60  # frames that tell width and polarity; spots in them that are no evidence, and that are enough
 MASKED_SNR = 4.0  # of what is kept out of the noise: lower, and it would lose its own highest
 COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of a pixel's noise to which its light has fallen
 UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more; its noise in time is known to 5 % in the filter
@@ -42,7 +42,7 @@ class Look:
     spread : (tile rows, tile columns) float32, noise of the filtered image in each tile
     noise : (rows, columns) float32, the same at each point of the filter's grid, larger where pixels are noisier than their tile
     light : what spots are like beyond their width
-    most : (height, width) float32, the least residual of a saturated pixel; (0, 0) where none can be told
+    ceiling : least ``sign * grey`` of a saturated pixel; infinite where none can be told
     """
 
     matched: MatchedFilter
@@ -50,25 +50,25 @@ class Look:
     spread: np.ndarray
     noise: np.ndarray
     light: Light
-    most: np.ndarray
+    ceiling: float
 
     def see(self, frame: np.ndarray) -> Seen:
         """Return a frame through the filter; of one that is much noisier than usual, what is clipped is looked at again."""
-        seen, factor = self.matched.see(frame, self.spread), 1.0
+        seen, before = self.matched.see(frame, self.spread), 1.0
+        level, variance, factor = seen.level, seen.variance, self._factor(seen.variance)
         for _ in range(MOST_REPEATS):
-            before, factor = factor, self.factor(seen)
             if factor < NOISIER * before:
                 break
             level, variance = self.matched.levels(seen.filtered, self.spread * np.float32(factor))
-            seen = replace(seen, level=level, variance=variance)
-        return seen
+            before, factor = factor, self._factor(variance)
+        return Seen(frame, seen.filtered, level, variance, factor)
 
-    def factor(self, seen: Seen) -> float:
+    def _factor(self, variance: np.ndarray) -> float:
         """Return by how much a frame is noisier than usual: the median over its tiles, as far as that is more than chance."""
         usual, chance = self._usual
         if not len(usual):
             return 1.0
-        ratio = seen.variance[self.spread > 0] / usual
+        ratio = variance[self.spread > 0] / usual
         ratio.sort()
         off = float(ratio[len(ratio) // 2]) - 1.0
         return math.sqrt(max(1.0 + off * off**2 / (off**2 + chance), 0.01))
@@ -82,7 +82,7 @@ class Look:
 
     def fit(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
         """Return the frame's spots, as `MatchedFilter.fit`."""
-        return self.matched.fit(seen, self.noise, self.threshold, self.light, self.most, self.factor(seen))
+        return self.matched.fit(seen, self.noise, self.threshold, self.light, self.ceiling)
 
     def spots_and_tells(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return a frame's spots, as `fit`."""
@@ -96,15 +96,16 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     spots' own. Noise is that between the spots. The threshold is counted (`chance.count_threshold`) where the still background is known.
     `each` is `map`, or that of a pool of threads.
     """
-    few = max(LOOKED_AT_FIRST, HELD_BYTES // (video.height * video.width * video.frame_dtype.itemsize))
-    numbers = background.sampled[np.unique(np.linspace(0, len(background.sampled) - 1, min(few, LOOKED_AT)).astype(int))]
+    few = int(np.clip(LOOKED_AT_PX // (video.height * video.width), *LOOKED_AT))
+    numbers = background.sampled[np.unique(np.linspace(0, len(background.sampled) - 1, few).astype(int))]
     images = list(each(video.read, numbers.tolist()))
-    first = images[:: max(1, len(images) // LOOKED_AT_FIRST)][:LOOKED_AT_FIRST]
+    first = images[:: max(1, len(images) // FIRST[1])][: FIRST[1]]
     # floating-point pixels have no step; some floor is needed where a region is exactly flat
     quantum = 1.0 if np.issubdtype(images[0].dtype, np.integer) else 1e-4 * max(float(np.ptp(images[0])), 1e-30)
     from nta.kernels.fit import WIDTH
 
-    sign, width = _choose_width(first, background, settings, quantum, each)
+    sign, width, looked = _choose_width(first, background, settings, quantum, each)
+    first = first[: max(looked, FIRST[0])]
     for _ in range(4):
         look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
         spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, first)])
@@ -119,7 +120,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
             break
     asked = settings.spots.false_spots_per_frame
     # a frame that is much noisier is no example
-    factors = [look.factor(look.see(image)) for image in images]
+    factors = [look.see(image).factor for image in images]
     images = [image for image, factor in zip(images, factors, strict=True) if factor < NOISIER] or images
     look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
     look = replace(look, threshold=MASKED_SNR)
@@ -138,40 +139,46 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
 
 def _look(video: Video, background: Background, sign: int, width_px: float, light: Light, threshold: float) -> Look:
     matched = MatchedFilter(width_px, background.still, sign)
-    most = np.empty((0, 0), np.float32)
-    if video.ceiling is not None:
-        most = (video.ceiling - background.still if sign > 0 else background.still).astype(np.float32) - np.float32(0.5)
-    return Look(matched, threshold, np.ones(matched.tiles, np.float32), np.ones(matched.grid, np.float32), light, most)
+    ceiling = math.inf if video.ceiling is None else (video.ceiling if sign > 0 else 0.0) - 0.5
+    return Look(matched, threshold, np.ones(matched.tiles, np.float32), np.ones(matched.grid, np.float32), light, ceiling)
 
 
 def _choose_width(
     images: Sequence[np.ndarray], background: Background, settings: Settings, quantum: float, each: EACH
-) -> tuple[int, float]:
-    """Return sign and width of the filter that finds the most evidence; bright and 1.5 px where there is none."""
+) -> tuple[int, float, int]:
+    """Return sign and width of the filter that finds the most evidence, and the number of images that it took to tell.
+
+    Bright and 1.5 px where there is no evidence.
+    """
     signs = {"bright": (1,), "dark": (-1,)}.get(settings.video.polarity or "", (1, -1))
     from nta.kernels.fit import SNR, WIDTH
 
-    none = np.empty((0, 0), np.float32)
+    filters = [MatchedFilter(width, background.still, 1) for width in WIDTHS_PX]
+    filters = [matched for matched in filters if min(matched.shape) > 2 * matched.rim_px]
+    floors = [np.float32(quantum * ROUNDING_SD * matched.noise_gain) for matched in filters]
+    spreads = [np.maximum(spread_of(matched, images[:1]), floor) for matched, floor in zip(filters, floors, strict=True)]
 
-    def evidence(width: float) -> dict[tuple[int, float], float]:
-        filters = {sign: MatchedFilter(width, background.still, sign) for sign in signs}
-        matched = filters[signs[0]]
-        if min(matched.shape) <= 2 * matched.rim_px:
-            return {}
-        floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
-        spread = np.maximum(spread_of(matched, images[:2]), floor)
-        noise = matched.noise_to_grid(spread)
-        score = dict.fromkeys(((sign, width) for sign in signs), 0.0)
-        for image in images:
-            for sign, facing in filters.items():
-                found, _ = facing.fit(facing.see(image, spread), noise, FIRST_LOOK_SNR, Light(), none)
-                sure = (found[:, WIDTH] > POINTED * width) | (found[:, SNR] > 2 * FIRST_LOOK_SNR)
-                score[sign, width] += float(np.sum(found[sure, SNR] ** 2))
-        return score
+    def evidence(task: tuple[np.ndarray, MatchedFilter, np.ndarray]) -> list[np.ndarray]:
+        """Return the signal-to-noise of the spots of each sign in an image through a filter."""
+        image, matched, spread = task
+        seen, noise = matched.see(image, spread), matched.to_grid(spread)
+        found = []
+        for sign in signs:
+            facing, turned = (matched, seen) if sign > 0 else (matched.turned(), seen.turned())
+            spots, _ = facing.fit(turned, noise, FIRST_LOOK_SNR, Light())
+            sure = (spots[:, WIDTH] > POINTED * matched.width_px) | (spots[:, SNR] > 2 * FIRST_LOOK_SNR)
+            found.append(spots[sure, SNR])
+        return found
 
-    score = {key: value for part in each(evidence, WIDTHS_PX) for key, value in part.items()}
-    best = max(score, key=lambda key: (score[key], key), default=(signs[0], 1.5))
-    return best if score.get(best, 0.0) > 0 else (signs[0], 1.5)
+    score, number = np.zeros((2, len(filters), len(signs)))
+    for looked, image in enumerate(images if filters else (), start=1):
+        found = list(each(evidence, [(image, *pair) for pair in zip(filters, spreads, strict=True)]))
+        score += [[np.sum(snr**2) for snr in of_signs] for of_signs in found]
+        number += [[len(snr) for snr in of_signs] for of_signs in found]
+        width, sign = np.unravel_index(np.argmax(score), score.shape)
+        if number[width, sign] >= (ENOUGH if looked < len(images) else FEW):
+            return signs[sign], filters[width].width_px, looked
+    return signs[0], 1.5, len(images)
 
 
 def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Background) -> Light:
@@ -194,9 +201,11 @@ def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Backgro
     per_grey = max(min(background.per_grey, float(np.median(excess / tells[:, LIGHT]))), 0.0)
     misfit2 = np.median((excess - per_grey * tells[:, LIGHT])[bright] / tells[bright, LIGHT2])
     square, information = spots[:, STRETCH] ** 2, spots[:, TELLS_STRETCH]
-    tried = np.linspace(0.0, 1.0, 201)
-    middle = [np.median(square / (2 * (s**2 + SLACK / information))) for s in tried]
-    stretch = UNLIKE * float(tried[np.argmax(np.array(middle) <= np.log(2))])
+    low, high = 0.0, 1.0
+    for _ in range(8):
+        s = 0.5 * (low + high)
+        low, high = (low, s) if np.median(square / (2 * (s**2 + SLACK / information))) <= np.log(2) else (s, high)
+    stretch = UNLIKE * high if low > 0 else 0.0
     widths = np.log(spots[bright, WIDTH])
     scatter = MAD_TO_SD * float(np.median(np.abs(widths - np.median(widths))))
     return Light(per_grey, float(np.sqrt(np.clip(misfit2, 0.002**2, 1.0))), stretch, float(np.clip(scatter, 0.1, 0.5)))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nta.background import MAD_TO_SD
+from nta.background import MAD_TO_SD, shares
 
 WIDE = 8.5  # filter widths about a maximum: a second spot may be five and a half away, and is fitted over three
 REACH = 3.0  # filter widths; beyond are 0.3 % of a Gaussian
 TILE_PX = 80  # the level of a tile is then known to a tenth of the filtered noise
 MOST_BEYOND = 1.3  # by which noise may differ at an edge from that of the outermost tile
-SETTLING = 4  # rounds of clipping at three SD, after which it is within 1 % of where it ends
+SETTLING, SETTLED = 4, 2  # rounds of clipping at three SD, after which it is within 1 % of where it ends; from another frame's SD on
+
+
+NOTHING = np.empty((0, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,18 @@ class Seen:
     frame : (height, width), as it was
     filtered : (rows, columns) float32, the filtered frame at the points of the grid, particles positive, still background taken off
     level, variance : (tile rows, tile columns) float64, of `filtered` without its particles
+    factor : by how much the frame is noisier than usual
     """
 
     frame: np.ndarray
     filtered: np.ndarray
     level: np.ndarray
     variance: np.ndarray
+    factor: float = 1.0
+
+    def turned(self) -> Seen:
+        """Return the frame as a filter of the other sign shows it."""
+        return replace(self, filtered=-self.filtered, level=-self.level)
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ class MatchedFilter:
             put(f"{name}_edge", edge)
             middle = (edge[1:] + edge[:-1] - 1) / 2
             put(f"{name}_mid", middle)
-            put(f"_{name}_share", _shares(np.arange(n), middle))
+            put(f"_{name}_share", shares(np.arange(n), middle))
         put("tiles", (len(self.row_mid), len(self.col_mid)))
         put("_taps", taps.astype(np.float32))
         put("_base", np.zeros(grid, np.float32))
@@ -119,6 +130,13 @@ class MatchedFilter:
         """Height and width of a frame, px."""
         height, width = self.still.shape
         return height, width
+
+    def turned(self) -> MatchedFilter:
+        """Return the filter of the other sign."""
+        other = copy.copy(self)
+        for name, value in (("sign", -self.sign), ("_base", -self._base), ("_own", threading.local())):
+            object.__setattr__(other, name, value)
+        return other
 
     @property
     def area_px(self) -> float:
@@ -160,36 +178,37 @@ class MatchedFilter:
         find_levels(filtered, spread, self.row_edge, self.col_edge, level, variance)
         return level, variance
 
-    def maxima(self, seen: Seen, noise: np.ndarray, threshold: float, factor: float = 1.0) -> np.ndarray:
+    def maxima(self, seen: Seen, noise: np.ndarray, threshold: float) -> np.ndarray:
         """Return what seems to stand `threshold` times the noise over the level, the highest first.
 
-        (n, 5): x and y in px, height over the level, level, noise; `noise` is (rows, columns) float32, up to `factor`. The array is the
+        (n, 5): x and y in px, height over the level, level, noise; `noise` is the usual one, (rows, columns) float32. The array is the
         calling thread's own, and holds until its next call.
         """
         from nta.kernels.spots import find_maxima
 
         found = self._room("found", (seen.filtered.size // 4 + 1, 5), np.float64)
         rim = max(1, self.rim_px // self.step - 1)  # the peak may be on this side of the rim, the nearest point beyond
-        n = find_maxima(seen.filtered, seen.level, self.row_mid, self.col_mid, noise, factor, threshold, self.step, rim, found)
+        n = find_maxima(seen.filtered, seen.level, self.row_mid, self.col_mid, noise, seen.factor, threshold, self.step, rim, found)
         return found[:n]
 
     def fit(
-        self, seen: Seen, noise: np.ndarray, threshold: float, light: Light, most: np.ndarray, factor: float = 1.0
+        self, seen: Seen, noise: np.ndarray, threshold: float, light: Light, ceiling: float = math.inf
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the spots that stand the threshold, a row each in the columns of `nta.kernels.fit`, and what tells their light.
 
         Parameters
         ----------
-        noise : (rows, columns) float32, of the filtered frame, up to `factor`
-        most : (height, width) float32, least residual of a saturated pixel; (0, 0) where none can be told
+        noise : (rows, columns) float32, usual one of a filtered frame
+        ceiling : least of ``sign * grey`` at which a pixel is saturated
         """
         from nta.kernels.filter import subtract
         from nta.kernels.fit import COLUMNS, DIAGNOSTICS
         from nta.kernels.spots import fit_spots
 
-        found = self.maxima(seen, noise, threshold, factor)
+        found = self.maxima(seen, noise, threshold)
         residual, model = self._room("residual", self.shape, np.float32), self._room("model", self.shape, np.float32)
-        subtract(seen.frame, self.still, float(self.sign), found, int(WIDE * self.width_px) + 3, residual)
+        clipped = subtract(seen.frame, self.still, float(self.sign), ceiling, found, int(WIDE * self.width_px) + 3, residual)
+        most = np.float32(ceiling) - np.float32(self.sign) * self.still if clipped else NOTHING
         capacity = 2 * len(found) + 1
         spots, tells = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS))
         n = fit_spots(
@@ -235,27 +254,16 @@ def _edges(n: int, size: float) -> np.ndarray:
     return np.linspace(0, n, max(1, round(n / size)) + 1).round().astype(np.int64)
 
 
-def _shares(at: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Return the weights with which values at `middle` add up to that at each place, (places, values): linear, constant beyond the ends."""
-    shares = np.zeros((len(at), len(middle)))
-    if len(middle) == 1:
-        return shares + 1.0
-    at = np.clip(at, middle[0], middle[-1])
-    before = np.clip(np.searchsorted(middle, at, side="right") - 1, 0, len(middle) - 2)
-    after = (at - middle[before]) / np.diff(middle)[before]
-    np.put_along_axis(shares, before[:, None], (1 - after)[:, None], axis=1)
-    np.put_along_axis(shares, before[:, None] + 1, after[:, None], axis=1)
-    return shares
-
-
 def spread_of(matched: MatchedFilter, images: Sequence[np.ndarray]) -> np.ndarray:
     """Return the SD of the filtered image in each tile, (tile rows, tile columns) float32: its median over frames, particles clipped."""
-    spreads = []
+    spread, spreads = np.empty(0, np.float32), []
     for image in images:
         filtered = matched.filter(image)
-        sample = filtered[::7, ::7]
-        spread = np.full(matched.tiles, MAD_TO_SD * np.median(np.abs(sample - np.median(sample))), np.float32)
-        for _ in range(SETTLING):
+        rounds = SETTLED
+        if not len(spread):
+            sample = filtered[::7, ::7]
+            rounds, spread = SETTLING, np.full(matched.tiles, MAD_TO_SD * np.median(np.abs(sample - np.median(sample))), np.float32)
+        for _ in range(rounds):
             spread = np.sqrt(matched.levels(filtered, spread)[1]).astype(np.float32)
         spreads.append(spread)
     return np.median(spreads, axis=0).astype(np.float32)

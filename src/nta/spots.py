@@ -72,18 +72,18 @@ class Spots:
 
 
 MANY_REPEATS = 0.3  # of the frames; a grabber that is late now and then repeats fewer, a frame rate that is not the camera's more
-AHEAD = 8  # frames a thread is given at a time
+AHEAD = 16  # frames that a thread is given at a time
 PROGRESS = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a frame holds: rows of `Spots`, background level, noise in grey levels, and numbers that frames which are the same share."""
+    """What some frames that follow each other hold: rows of `Spots`, and of each frame level, noise, and a number that equal ones share."""
 
     rows: dict[str, np.ndarray]
-    level: float
-    noise: float
-    mark: bytes
+    level: list[float]
+    noise: list[float]
+    mark: list[int]
 
 
 def find_spots(
@@ -98,25 +98,33 @@ def find_spots(
     if settings.spots.engine == "trackpy":
         from nta.trackpy_spots import search
 
-    def one(i: int) -> _Found:
-        frame = video.read(i)
-        seen = look.see(frame)
+    def some(frames: range) -> _Found:
+        spots, level, variance = [], [], []
+        for i in frames:
+            frame = video.read(i)
+            seen = look.see(frame)
+            spots.append(search(frame, seen, look))
+            level.append(seen.level.ravel())
+            variance.append(seen.variance.ravel())
         middle = seen.level.size // 2
-        level = typical + look.matched.sign * float(np.sort(seen.level, axis=None)[middle])
-        noise = float(np.sqrt(np.sort(seen.variance, axis=None)[middle])) / look.matched.noise_gain
-        mark = seen.level.tobytes() + seen.variance.tobytes()
-        return _Found(_rows(search(frame, seen, look), i), level, noise, mark)
+        levels, variances = (np.partition(np.stack(of), middle, axis=1)[:, middle] for of in (level, variance))
+        rows = _rows(np.concatenate(spots), np.repeat(np.array(frames, np.int32), [len(one) for one in spots]))
+        mark = [hash(one.tobytes() + other.tobytes()) for one, other in zip(level, variance, strict=True)]
+        return _Found(rows, (typical + look.matched.sign * levels).tolist(), (np.sqrt(variances) / look.matched.noise_gain).tolist(), mark)
 
     found: list[_Found] = []
     with ThreadPoolExecutor(threads) as pool:
         look = choose_look(video, background or find_background(video), settings, pool.map)
         typical = float(np.median(look.matched.still))
         # a bounded look-ahead keeps memory flat, and a stop short, however long the video is
-        for start in range(0, video.n_frames, AHEAD * threads):
-            found += pool.map(one, range(start, min(start + AHEAD * threads, video.n_frames)))
+        ahead = AHEAD * threads
+        for start in range(0, video.n_frames, ahead):
+            stop = min(start + ahead, video.n_frames)
+            found += pool.map(some, [range(first, min(first + AHEAD, stop)) for first in range(start, stop, AHEAD)])
             if progress is not None:
-                progress("find spots", len(found), video.n_frames)
-    repeats = [i + 1 for i, (a, b) in enumerate(itertools.pairwise(found)) if a.mark == b.mark and _same(video, i)]
+                progress("find spots", stop, video.n_frames)
+    marks = [mark for f in found for mark in f.mark]
+    repeats = [i + 1 for i, (a, b) in enumerate(itertools.pairwise(marks)) if a == b and _same(video, i)]
     rows: dict[str, Any] = {name: np.concatenate([f.rows[name] for f in found]) for name in Spots.ROWS}
     if repeats:
         fresh = ~np.isin(rows["frame"], repeats)
@@ -124,8 +132,8 @@ def find_spots(
     polarity = Used("bright" if look.matched.sign > 0 else "dark", settings.chosen.get("polarity", "measured"))
     return Spots(
         **rows,
-        background=np.array([f.level for f in found]),
-        noise=np.array([f.noise for f in found]),
+        background=np.array([level for f in found for level in f.level]),
+        noise=np.array([noise for f in found for noise in f.noise]),
         area_px=look.matched.area_px,
         repeats=np.array(repeats, np.int64),
         chosen={
@@ -133,7 +141,7 @@ def find_spots(
             "threshold_snr": Used(round(look.threshold, 3), "measured"),
             "polarity": polarity,
         },
-        notices=_tell_repeats(len(repeats), len(found)),
+        notices=_tell_repeats(len(repeats), video.n_frames),
     )
 
 
@@ -160,8 +168,8 @@ def _search(frame: np.ndarray, seen: Seen, look: Look) -> np.ndarray:
     return look.fit(seen)[0]
 
 
-def _rows(spots: np.ndarray, number: int) -> dict[str, np.ndarray]:
-    """Return fitted spots as rows of `Spots`."""
+def _rows(spots: np.ndarray, frame: np.ndarray) -> dict[str, np.ndarray]:
+    """Return fitted spots, with the number of the frame of each, as rows of `Spots`."""
     from nta.kernels import fit
 
     flags = np.where(spots[:, fit.SATURATED] > 0, np.uint32(Flag.SATURATED), np.uint32(0))
@@ -174,5 +182,4 @@ def _rows(spots: np.ndarray, number: int) -> dict[str, np.ndarray]:
         "snr": fit.SNR,
         "width_px": fit.WIDTH,
     }
-    numbers = np.full(len(spots), number, np.int32)
-    return {"frame": numbers, **{name: np.ascontiguousarray(spots[:, c]) for name, c in columns.items()}, "flags": flags.astype(np.uint32)}
+    return {"frame": frame, **{name: np.ascontiguousarray(spots[:, c]) for name, c in columns.items()}, "flags": flags.astype(np.uint32)}

@@ -26,7 +26,7 @@ def search(frame: np.ndarray, seen: Seen, look: Look) -> np.ndarray:
     to_px = matched.row_mid * matched.step, matched.col_mid * matched.step
     smooth = gaussian_filter(residual, width, truncate=3.5) - interpolate(seen.level, *to_px, matched.shape)
     noise = np.repeat(np.repeat(look.noise, matched.step, axis=0), matched.step, axis=1)[: matched.shape[0], : matched.shape[1]]
-    snr = smooth / (noise * look.factor(seen))
+    snr = smooth / (noise * seen.factor)
     y, x = _maxima(snr, look.threshold, width, matched.rim_px)
     row, column, spot_width = _peak_fit(smooth, y, x, width)
     spots = np.zeros((len(y), fit.COLUMNS))
@@ -35,9 +35,8 @@ def search(frame: np.ndarray, seen: Seen, look: Look) -> np.ndarray:
     # variance of the peak of a filtered field: sqrt(2) width / SNR, from the curvature of signal and noise
     spots[:, fit.X_SD] = spots[:, fit.Y_SD] = PIXEL_BY_PIXEL * np.sqrt(2.0) * width / spots[:, fit.SNR]
     spots[:, fit.PEAK] = 2.0 * smooth[y, x]  # a filter of the spot's own width halves its peak
-    if len(look.most):
-        around = [residual[y + dy, x + dx] >= look.most[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        spots[:, fit.SATURATED] = np.any(around, axis=0)
+    around = [matched.sign * frame[y + dy, x + dx].astype(float) >= look.ceiling for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    spots[:, fit.SATURATED] = np.any(around, axis=0)
     return spots
 
 

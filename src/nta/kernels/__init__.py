@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from numba import uint64
+
 from nta.kernels.cache import FOLDER
 
 JIT: dict[str, Any] = {"nopython": True, "nogil": True, "cache": FOLDER is not None}
@@ -11,3 +13,9 @@ JIT: dict[str, Any] = {"nopython": True, "nogil": True, "cache": FOLDER is not N
 
 INNER: dict[str, Any] = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of a kernel that only other kernels call: less to compile."""
+
+LANES = 16
+"""Pixels that go at a time where their number is known when compiled; a row of a window is shorter than what loops are cut into else."""
+
+unsigned: Any = uint64
+"""Type of an index that is not negative, which numba need not look at again; rows of windows go three times as fast."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import int64, jit
 
-from nta.kernels import JIT
+from nta.kernels import JIT, LANES, unsigned
 
 FIRST, NEXT = 3, 2  # pairs of taps that the first and every further pass over a row take; with more arrays, loops are not vectorised
 SAMPLES = 33  # of a tile, for the median about which it is clipped: known to a fifth of the noise, near enough to clip at three
@@ -17,8 +17,10 @@ CLIPPED_VARIANCE = 0.9733  # of a Gaussian within 3 SD
 
 
 @jit(**JIT)
-def subtract(frame: np.ndarray, still: np.ndarray, sign: float, start: np.ndarray, reach: int, out: np.ndarray) -> None:
+def subtract(frame: np.ndarray, still: np.ndarray, sign: float, ceiling: float, start: np.ndarray, reach: int, out: np.ndarray) -> bool:
     """Write ``sign * (frame - still)`` into `out` within `reach` of the starts along each axis; compiled for each pixel type met.
+
+    Return whether ``sign * frame`` reaches `ceiling` somewhere there.
 
     Parameters
     ----------
@@ -27,18 +29,27 @@ def subtract(frame: np.ndarray, still: np.ndarray, sign: float, start: np.ndarra
     start : (n, 2), x and y, px
     """
     height, width = frame.shape
-    factor = np.float32(sign)
-    side = 2 * reach + 1
-    # short rows take ten times as long a pixel as whole ones
-    whole = 10 * len(start) * side * side > height * width
-    for i in range(min(len(start), 1) if whole else len(start)):
-        x, y = int(start[i, 0]), int(start[i, 1])
-        left, right = (0, width) if whole else (max(x - reach, 0), min(x + reach + 1, width))
-        top, bottom = (0, height) if whole else (max(y - reach, 0), min(y + reach + 1, height))
-        for r in range(top, bottom):
-            line, below, row = frame[r, left:right], still[r, left:right], out[r, left:right]
-            for c in range(len(row)):
-                row[c] = factor * (np.float32(line[c]) - below[c])
+    factor, limit = np.float32(sign), np.float32(ceiling)
+    wide = min((2 * reach + LANES) // LANES * LANES, width)
+    clipped = 0
+    # short rows take longer a pixel than whole ones
+    if 2 * len(start) * wide * (2 * reach + 1) > height * width:
+        for r in range(height):
+            line, below, row = frame[r], still[r], out[r]
+            for c in range(width):
+                grey = np.float32(line[c])
+                row[c] = factor * (grey - below[c])
+                clipped += int(factor * grey >= limit)
+        return clipped > 0
+    for i in range(len(start)):
+        left = min(max(int(start[i, 0]) - reach, 0), width - wide)
+        for r in range(max(int(start[i, 1]) - reach, 0), min(int(start[i, 1]) + reach + 1, height)):
+            at = unsigned(r)
+            for c in range(unsigned(left), unsigned(left + wide)):
+                grey = np.float32(frame[at, c])
+                out[at, c] = factor * (grey - still[at, c])
+                clipped += int(factor * grey >= limit)
+    return clipped > 0
 
 
 @jit("int64(int64, int64)", **JIT)
@@ -198,25 +209,28 @@ def find_levels(
             variance[i, j] = max(sum_squares / n - (sum_away / n) ** 2, 0.0) / CLIPPED_VARIANCE
 
 
-@jit("void(float64[:,::1], float64[::1], float64[::1], int64, float32[::1])", **JIT)
-def level_row(level: np.ndarray, row_mid: np.ndarray, col_mid: np.ndarray, r: int, out: np.ndarray) -> None:
-    """Write the level along row `r`, interpolated between the tiles' centres and constant beyond the outermost ones."""
-    rows, columns = level.shape
-    width = len(out)
+@jit("Tuple((int64, float32))(float64[::1], float64)", **JIT)
+def tile_row(row_mid: np.ndarray, r: float) -> tuple[int, np.float32]:
+    """Return the tile whose centre is the last before row `r`, or else the first, and the next one's share in the level there."""
     i = 0
-    while i + 2 < rows and row_mid[i + 1] <= r:
+    while i + 2 < len(row_mid) and row_mid[i + 1] <= r:
         i += 1
-    other = min(i + 1, rows - 1)
-    share = min(max((r - row_mid[i]) / (row_mid[other] - row_mid[i]), 0.0), 1.0) if other > i else 0.0
-    before, begin = (1.0 - share) * level[i, 0] + share * level[other, 0], 0
-    for j in range(columns + 1):
-        # up to a tile's centre: level before the first and after the last
-        here = min(j, columns - 1)
-        value = (1.0 - share) * level[i, here] + share * level[other, here]
-        end = width if j == columns else min(int64(np.ceil(col_mid[j])), width)
-        slope = (value - before) / (col_mid[j] - col_mid[j - 1]) if 0 < j < columns else 0.0
-        offset = slope * (begin - col_mid[j - 1]) if 0 < j < columns else 0.0
-        first, rise, part = np.float32(before + offset), np.float32(slope), out[begin:end]
-        for c in range(len(part)):
-            part[c] = first + rise * np.float32(c)
-        before, begin = value, end
+    if len(row_mid) == 1:
+        return 0, np.float32(0.0)
+    return i, np.float32(min(max((r - row_mid[i]) / (row_mid[i + 1] - row_mid[i]), 0.0), 1.0))
+
+
+@jit("void(float64[::1], float64[::1], float32[::1])", **JIT)
+def level_along(level: np.ndarray, col_mid: np.ndarray, out: np.ndarray) -> None:
+    """Write the level along a row of tiles' centres, interpolated between them and constant beyond the outermost ones."""
+    last = len(level) - 1
+    for c in range(len(out)):
+        out[c] = np.float32(level[last])
+    begin = 0
+    for j in range(last + 1):
+        before = level[max(j - 1, 0)]
+        end = min(int64(np.ceil(col_mid[j])), len(out))
+        slope = (level[j] - before) / (col_mid[j] - col_mid[j - 1]) if j > 0 else 0.0
+        for c in range(begin, end):
+            out[c] = np.float32(before + slope * (c - col_mid[j - 1] if j > 0 else 0.0))
+        begin = end

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import jit
 
-from nta.kernels import JIT
+from nta.kernels import JIT, LANES, unsigned
 
 SUMS = JIT | {"fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
 """For kernels that only sum over a window: in any order, without a test for division by zero, so that several pixels go at a time."""
@@ -21,29 +21,46 @@ the spot seems longer than wide, a share of its width, in the direction ALONG (r
 EXCESS, LIGHT, LIGHT2, DIAGNOSTICS = 0, 1, 2, 3
 """Columns of what tells noise of light from misfit: sums of squared residual less background variance, of the model, of its square."""
 
+CLIPPED, LIT = 1, 2
+"""What there is in a window: saturated pixels, light of other spots."""
 SCORING_STEPS = 12
 CONVERGED = 0.1  # of a standard error: the last step is shorter, and what is left after it far more so
 
 
 @jit("void(float32[:,::1], float64, float64, float64, float64, int64, float32[::1])", **JIT)
 def add_spot(model: np.ndarray, x: float, y: float, peak: float, width: float, reach: int, across: np.ndarray) -> None:
-    """Add a Gaussian to `model` within `reach` px of its centre's pixel; `across` is room for a row of it."""
+    """Add a Gaussian to `model` within `reach` px of its centre's pixel; `across` is room for a row of it, or `room_of` one."""
     height, wide = model.shape
+    side = 2 * reach + 1
     left, top = int(round(x)) - reach, int(round(y)) - reach
-    first = max(left, 0)
-    last = max(min(left + 2 * reach + 1, wide), first)
+    lanes = (side + LANES - 1) // LANES * LANES
+    fast = left >= 0 and left + lanes <= wide and len(across) >= lanes
+    # as in `draw`
     per = 0.5 / (width * width)
-    for c in range(first, last):
-        across[c - first] = np.float32(math.exp(-per * (c - x) ** 2))
-    for r in range(max(top, 0), min(top + 2 * reach + 1, height)):
-        down = np.float32(peak * math.exp(-per * (r - y) ** 2))
-        row = model[r, first:last]
-        for c in range(len(row)):
-            row[c] += down * across[c]
+    bend, away_x, away_y = math.exp(-2.0 * per), x - left, y - top
+    value, ratio = math.exp(-per * away_x * away_x), math.exp(per * (2.0 * away_x - 1.0))
+    for j in range(side):
+        across[j] = np.float32(value)
+        value *= ratio
+        ratio *= bend
+    for j in range(side, min(lanes, len(across))):
+        across[j] = np.float32(0.0)
+    value, ratio = peak * math.exp(-per * away_y * away_y), math.exp(per * (2.0 * away_y - 1.0))
+    for r in range(top, top + side):
+        down = np.float32(value)
+        value *= ratio
+        ratio *= bend
+        if fast and 0 <= r < height:
+            row, first = unsigned(r), unsigned(left)
+            for j in range(unsigned(lanes)):
+                model[row, first + j] += down * across[j]
+        elif 0 <= r < height:
+            for c in range(max(left, 0), min(left + side, wide)):
+                model[r, c] += down * across[c - left]
 
 
 @jit(
-    "boolean(float32[:,::1], float32[:,::1], float32[:,::1], float64, float64, float64, float64, int64, int64, int64, "
+    "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64, float64, float64, float64, int64, int64, int64, "
     "float32[::1], float32[::1])",
     **JIT,
 )
@@ -60,39 +77,60 @@ def gather(
     side: int,
     value: np.ndarray,
     base: np.ndarray,
-) -> bool:
-    """Copy a window of `image` less `model` and level, and the variance its pixels have without the spot; tell whether some are saturated.
+) -> int:
+    """Copy a window of `image` less `model` and level, and the variance its pixels have without the spot.
 
-    Pixels that are saturated or outside the image get the variance `UNKNOWN`.
+    Return the sum of what there is in it: `CLIPPED`, saturated pixels, and `LIT`, light of the model there or close by. Pixels that are
+    saturated or outside the image get the variance `UNKNOWN`, and so does what `value` and `base`, of `room_of` a window, have beyond it.
     """
     height, width = image.shape
-    clipped = False
+    clipped, lit = False, 0
     offset, floor = np.float32(level), np.float32(variance)
     per_light, per_light2 = np.float32(light_variance), np.float32(misfit2)
+    nothing, unknown = np.float32(0.0), np.float32(UNKNOWN)
+    wide = (side + LANES - 1) // LANES * LANES
+    inside = left >= 0 and left + wide <= width
     for i in range(side):
-        r = top + i
-        values, bases = value[i * side : (i + 1) * side], base[i * side : (i + 1) * side]
-        if r >= 0 and r < height and left >= 0 and left + side <= width:
-            seen, others = image[r, left : left + side], model[r, left : left + side]
-            for j in range(side):
-                other = others[j]
-                values[j] = seen[j] - offset - other
-                bases[j] = floor + other * per_light + per_light2 * other * other
+        r, start = top + i, i * side
+        if inside and 0 <= r < height and start + wide <= len(value):
+            # what is beyond the window's row, the next one overwrites
+            row, first, begin = unsigned(r), unsigned(left), unsigned(start)
+            for j in range(unsigned(wide)):
+                other = model[row, first + j]
+                value[begin + j] = image[row, first + j] - offset - other
+                base[begin + j] = floor + other * per_light + per_light2 * other * other
+                lit += int(other != nothing)
         else:
             for j in range(side):
                 c = left + j
-                values[j], bases[j] = np.float32(0.0), np.float32(UNKNOWN)
-                if r >= 0 and r < height and c >= 0 and c < width:
+                value[start + j], base[start + j] = nothing, unknown
+                if 0 <= r < height and 0 <= c < width:
                     other = model[r, c]
-                    values[j] = image[r, c] - offset - other
-                    bases[j] = floor + other * per_light + per_light2 * other * other
-        if most.shape[0] > 0 and r >= 0 and r < height:
-            for j in range(side):
+                    value[start + j] = image[r, c] - offset - other
+                    base[start + j] = floor + other * per_light + per_light2 * other * other
+                    lit += int(other != nothing)
+        if most.shape[0] > 0 and 0 <= r < height:
+            n = 1
+            if inside:
+                n = 0
+                row = unsigned(r)
+                for column in range(unsigned(left), unsigned(left + side)):
+                    n += int(image[row, column] >= most[row, column])
+            for j in range(side if n > 0 else 0):
                 c = left + j
-                if c >= 0 and c < width and image[r, c] >= most[r, c]:
-                    bases[j] = np.float32(UNKNOWN)
+                if 0 <= c < width and image[r, c] >= most[r, c]:
+                    base[start + j] = unknown
                     clipped = True
-    return clipped
+    for p in range(side * side, len(value)):
+        value[p], base[p] = nothing, unknown
+    return (CLIPPED if clipped else 0) + (LIT if lit > 0 else 0)
+
+
+@jit("int64(int64)", **JIT)
+def room_of(side: int) -> int:
+    """Return the length of arrays that hold a window of side * side pixels, such that its rows and all of it go `LANES` at a time."""
+    wide = (side + LANES - 1) // LANES * LANES
+    return (max(side * side, (side - 1) * side + wide) + LANES - 1) // LANES * LANES
 
 
 @jit("void(float64[:,::1], float64[::1])", **JIT)
@@ -261,16 +299,20 @@ def deviance(
     total = 0.0
     offset, floor = np.float32(level), np.float32(variance)
     per_light, per_light2 = np.float32(light_variance), np.float32(misfit2)
+    log_floor = math.log(variance)
     left, right = max(left, 0), min(left + side, width)
     for r in range(max(top, 0), min(top + side, height)):
         seen, drawn = image[r, left:right], model[r, left:right]
+        product = 1.0  # of a row's variances over the background's: one logarithm for all
         for c in range(len(seen)):
             m = drawn[c]
             if most.shape[0] > 0 and seen[c] >= most[r, left + c]:
                 continue
             v = floor + m * per_light + per_light2 * m * m
             away = seen[c] - offset - m
-            total += away * away / v + math.log(v)
+            total += away * away / v + log_floor
+            product *= v / floor
+        total += math.log(product)
     return total
 
 

@@ -8,10 +8,28 @@ import numpy as np
 from numba import jit
 
 from nta.kernels import JIT
-from nta.kernels.fit import CONVERGED, MISFIT, NOWHERE, PEAK, SCORING_STEPS, STRETCH, TELLS_STRETCH, UNKNOWN, WIDTH, X_SD, Y_SD, X, Y, draw
+from nta.kernels.fit import (
+    CONVERGED,
+    MISFIT,
+    NOWHERE,
+    PEAK,
+    SCORING_STEPS,
+    STRETCH,
+    SUMS,
+    TELLS_STRETCH,
+    UNKNOWN,
+    WIDTH,
+    X_SD,
+    Y_SD,
+    X,
+    Y,
+    draw,
+)
 
 CLOSEST = 1.0  # filter widths; closer than that two spots are one
 BESIDE = 4.0  # filter widths from a spot to where a second one is looked for: farther off it has a maximum of its own
+COLUMN, ROW, WEIGHT, REST, WEIGHTED, SLOPES, PAIR_ROWS = 0, 1, 2, 3, 4, 5, 13
+"""Rows of the room in which two spots are fitted: of each pixel its place, weight, residual, and slopes by the eight parameters."""
 FAINT = 1e-4  # of a spot's peak: pixels in which neither is brighter tell nothing of them
 
 
@@ -44,7 +62,7 @@ def find_hidden(
     """Find the pixel at which a window less a spot's model is highest in the matched filter, and return its signal-to-noise there.
 
     The place is sought between `CLOSEST` and `BESIDE` filter widths of the spot. The last three arrays are room to work in, (side,),
-    (side * side,) and (4, side * side).
+    and (side * side or more,) and four rows or more of that.
     """
     span = int(math.ceil(2.0 * filter_width))
     taps = np.empty(2 * span + 1, np.float32)
@@ -104,6 +122,56 @@ def solve(matrix: np.ndarray, vector: np.ndarray) -> bool:
     return True
 
 
+@jit("Tuple((float64, float64))(float32[::1], float32[::1], int64, float64[::1], float64[::1], float32[:,::1])", **SUMS)
+def slopes(value: np.ndarray, base: np.ndarray, side: int, light: np.ndarray, p: np.ndarray, room: np.ndarray) -> tuple[float, float]:
+    """Write by pixel weight, residual, and slopes of the model of two spots of parameters `p`; return chi-square and number of pixels.
+
+    The shapes of the two are in `room` where their slopes by peak belong, which they are.
+    """
+    chi2 = count = np.float32(0.0)
+    nothing, one, faint, unknown = np.float32(0.0), np.float32(1.0), np.float32(FAINT), np.float32(UNKNOWN)
+    per_light, misfit2 = np.float32(light[0]), np.float32(light[1])
+    weights, rests = room[WEIGHT], room[REST]
+    first, second = room[SLOPES], room[SLOPES + 4]
+    peak, other_peak = np.float32(p[0]), np.float32(p[4])
+    for i in range(len(value)):
+        m = peak * first[i] + other_peak * second[i]
+        there = one if base[i] < unknown and max(first[i], second[i]) >= faint else nothing
+        weight = there / (base[i] + m * per_light + misfit2 * m * m)
+        rest = value[i] - m
+        chi2 += rest * rest * weight
+        count += there
+        weights[i], rests[i] = weight, rest
+    for at in (0, 4):
+        shape, by_x, by_y, by_width = room[SLOPES + at], room[SLOPES + at + 1], room[SLOPES + at + 2], room[SLOPES + at + 3]
+        x, y, height = np.float32(p[at + 1]), np.float32(p[at + 2]), np.float32(p[at] * math.exp(-2.0 * p[at + 3]))
+        columns, rows = room[COLUMN], room[ROW]
+        for i in range(len(value)):
+            dx, dy = columns[i] - x, rows[i] - y
+            here = height * shape[i]
+            by_x[i], by_y[i], by_width[i] = here * dx, here * dy, here * (dx * dx + dy * dy)
+    return float(chi2), float(count)
+
+
+@jit("void(float32[:,::1], float64[:,::1], float64[::1])", **SUMS)
+def sums(room: np.ndarray, matrix: np.ndarray, vector: np.ndarray) -> None:
+    """Write Fisher information and score of the eight parameters of two spots from what `slopes` wrote."""
+    weight, rest, weighted = room[WEIGHT], room[REST], room[WEIGHTED]
+    for i in range(8):
+        slope = room[SLOPES + i]
+        along = np.float32(0.0)
+        for pixel in range(len(weight)):
+            weighted[pixel] = weight[pixel] * slope[pixel]
+            along += weighted[pixel] * rest[pixel]
+        vector[i] = along
+        for j in range(i + 1):
+            other = room[SLOPES + j]
+            total = np.float32(0.0)
+            for pixel in range(len(weight)):
+                total += weighted[pixel] * other[pixel]
+            matrix[i, j] = matrix[j, i] = total
+
+
 @jit(
     "boolean(float32[::1], float32[::1], int64, int64, int64, float64[::1], float64[::1], float64[::1], float64[:,::1], float64[::1], "
     "float32[::1], float32[:,::1])",
@@ -121,7 +189,7 @@ def fit_pair(
     matrix: np.ndarray,
     vector: np.ndarray,
     across: np.ndarray,
-    shape: np.ndarray,
+    room: np.ndarray,
 ) -> bool:
     """Fit two round Gaussians to a window at once, starting from `one` and `other`, and write them with their errors; false without result.
 
@@ -129,44 +197,22 @@ def fit_pair(
 
     Parameters
     ----------
-    value, base : (side * side,) float32, window without either spot, and the variance its pixels have then
+    value, base : (side * side or more,) float32, window without either spot, and the variance its pixels have then
     light : variance of light, squared misfit, filter width, precision of ln width
-    matrix, vector, across, shape : room to work in, (8, 8), (8,), (side,) and (2, side * side)
+    matrix, vector, across, room : to work in, (8, 8), (8,), (side,) and (`PAIR_ROWS`, as many as `value`), zero beyond the window
     """
-    slope, p = np.empty(8), np.empty(8)
+    p = np.empty(8)
+    for pixel in range(side * side):
+        room[COLUMN, pixel], room[ROW, pixel] = pixel % side, pixel // side
     for k, spot in ((0, one), (4, other)):
         p[k], p[k + 1], p[k + 2], p[k + 3] = spot[PEAK], spot[X] - left, spot[Y] - top, math.log(spot[WIDTH])
     log_filter = math.log(light[2])
-    chi2, n = 0.0, 0
+    chi2, n = 0.0, 0.0
     for _ in range(SCORING_STEPS):
         for k in range(2):
-            draw(p[4 * k + 1], p[4 * k + 2], math.exp(p[4 * k + 3]), side, across, shape[k])
-        for i in range(8):
-            vector[i] = 0.0
-            for j in range(8):
-                matrix[i, j] = 0.0
-        chi2, n = 0.0, 0
-        for pixel in range(side * side):
-            first, second = shape[0, pixel], shape[1, pixel]
-            if base[pixel] >= UNKNOWN or (first < FAINT and second < FAINT):
-                continue
-            m = p[0] * first + p[4] * second
-            weight = 1.0 / (base[pixel] + m * light[0] + light[1] * m * m)
-            rest = value[pixel] - m
-            chi2 += rest * rest * weight
-            n += 1
-            for k in range(2):
-                g, at = shape[k, pixel], 4 * k
-                per = math.exp(-2.0 * p[at + 3])
-                dx, dy = pixel % side - p[at + 1], pixel // side - p[at + 2]
-                light_here = p[at] * g * per
-                slope[at], slope[at + 1], slope[at + 2] = g, light_here * dx, light_here * dy
-                slope[at + 3] = light_here * (dx * dx + dy * dy)
-            for i in range(8):
-                part = weight * slope[i]
-                vector[i] += part * rest
-                for j in range(8):
-                    matrix[i, j] += part * slope[j]
+            draw(p[4 * k + 1], p[4 * k + 2], math.exp(p[4 * k + 3]), side, across, room[SLOPES + 4 * k])
+        chi2, n = slopes(value, base, side, light, p, room)
+        sums(room, matrix, vector)
         for at in (3, 7):
             matrix[at, at] += light[3]
             vector[at] -= light[3] * (p[at] - log_filter)
@@ -190,5 +236,5 @@ def fit_pair(
             return False
         spot[PEAK], spot[X], spot[Y], spot[WIDTH] = p[k], left + p[k + 1], top + p[k + 2], math.exp(p[k + 3])
         spot[X_SD], spot[Y_SD] = math.sqrt(matrix[k + 1, k + 1]), math.sqrt(matrix[k + 2, k + 2])
-        spot[MISFIT], spot[STRETCH], spot[TELLS_STRETCH] = chi2 / max(n, 1), 0.0, 0.0
+        spot[MISFIT], spot[STRETCH], spot[TELLS_STRETCH] = chi2 / max(n, 1.0), 0.0, 0.0
     return True

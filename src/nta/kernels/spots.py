@@ -7,11 +7,13 @@ import math
 import numpy as np
 from numba import int64, jit
 
-from nta.kernels import INNER, JIT
-from nta.kernels.filter import level_row
+from nta.kernels import INNER, JIT, unsigned
+from nta.kernels.filter import level_along, tile_row
 from nta.kernels.fit import (
     ALONG,
+    CLIPPED,
     COLUMNS,
+    LIT,
     MISFIT,
     PEAK,
     SATURATED,
@@ -28,8 +30,9 @@ from nta.kernels.fit import (
     deviance,
     fit_gaussian,
     gather,
+    room_of,
 )
-from nta.kernels.pairs import BESIDE, CLOSEST, find_hidden, fit_pair, near
+from nta.kernels.pairs import BESIDE, CLOSEST, PAIR_ROWS, find_hidden, fit_pair, near
 
 BETWEEN = 0.77  # of a peak that falls between four points of the grid, what the nearest one shows at least
 GUESSED = 0.89  # of such a peak, what a parabola through three points guesses at least
@@ -94,16 +97,22 @@ def find_maxima(
     found : (capacity, 5), capacity a quarter of the points: x and y in px, height over the level, level, noise
     """
     height, width = image.shape
-    across = np.empty(width, np.float32)
+    upper, lower, across = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    tile = -1
     above = np.zeros((width + 7) // 8 * 8, np.uint8)
     eights = above.view(np.uint64)
     times = np.float32(BETWEEN * threshold * factor)
     rim = max(rim, 1)
     n = 0
     for r in range(rim, height - rim):
-        level_row(level, row_mid, col_mid, r, across)
+        i, share = tile_row(row_mid, r)
+        if i != tile:
+            tile = i
+            level_along(level[i], col_mid, upper)
+            level_along(level[min(i + 1, len(row_mid) - 1)], col_mid, lower)
         here, sd = image[r], noise[r]
         for c in range(width):
+            across[c] = upper[c] + share * (lower[c] - upper[c])
             above[c] = np.uint8(here[c] > across[c] + times * sd[c])
         for block in range(len(eights)):
             if eights[block] == 0:
@@ -159,7 +168,7 @@ def has_near(
 
 
 @jit(
-    "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[::1], float64[::1], float64[::1], float64[::1], int64, "
+    "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[::1], float64[::1], float64[::1], float64[::1], int64, int64, "
     "float32[::1], float32[::1], float64[:,::1], float64[::1], float32[::1], float32[::1], float32[:,::1])",
     **INNER,
 )
@@ -172,6 +181,7 @@ def refit(
     spot: np.ndarray,
     tells: np.ndarray,
     reach: int,
+    known: int,
     value: np.ndarray,
     base: np.ndarray,
     matrix: np.ndarray,
@@ -182,15 +192,17 @@ def refit(
 ) -> int:
     """Fit a spot that is not in the model from where it is; return 0 where there is nothing, 2 where pixels are saturated, else 1.
 
-    `place` is level and variance of a pixel there, `light` the variance of light, squared misfit, filter width and precision of ln width.
+    `place` is level and variance of a pixel there, `light` the variance of light, squared misfit, filter width and precision of ln width,
+    `known` what `gather` told of the window where `value` and `base` hold it already, else negative.
     """
     side = 2 * reach + 1
     left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
-    clipped = gather(image, model, most, place[0], place[1], light[0], light[1], left, top, side, value, base)
+    if known < 0:
+        known = gather(image, model, most, place[0], place[1], light[0], light[1], left, top, side, value, base)
     there = fit_gaussian(
         value, base, left, top, side, light[0], light[1], light[2], light[3], spot, tells, matrix, vector, across, shape, grid
     )
-    return 0 if not there else 2 if clipped else 1
+    return 0 if not there else 2 if known & CLIPPED else 1
 
 
 @jit(
@@ -236,15 +248,16 @@ def fit_spots(
     side = 2 * reach + 1
     wide = int(math.ceil((BESIDE + 2.0) * filter_width))
     wide_side = 2 * wide + 1
-    value, base, shape = np.empty(side * side, np.float32), np.empty(side * side, np.float32), np.empty(side * side, np.float32)
-    value_wide, base_wide = np.empty(wide_side * wide_side, np.float32), np.empty(wide_side * wide_side, np.float32)
-    across_wide, shape_wide = np.empty(wide_side, np.float32), np.empty(wide_side * wide_side, np.float32)
-    room = np.empty((4, wide_side * wide_side), np.float32)
+    n_room, n_wide = room_of(side), room_of(wide_side)
+    value, base, shape = np.empty(n_room, np.float32), np.empty(n_room, np.float32), np.zeros(n_room, np.float32)
+    value_wide, base_wide = np.empty(n_wide, np.float32), np.empty(n_wide, np.float32)
+    across_wide, shape_wide = np.empty(wide_side, np.float32), np.empty(n_wide, np.float32)
+    room = np.zeros((PAIR_ROWS, n_wide), np.float32)
     matrix_pair, vector_pair = np.empty((8, 8)), np.empty(8)
-    matrix, vector, moments, across = np.empty((4, 4)), np.empty(4), np.empty(6), np.empty(side, np.float32)
+    matrix, vector, moments, across = np.empty((4, 4)), np.empty(4), np.empty(6), np.empty(n_room, np.float32)
     old, place, light = np.empty(COLUMNS), np.empty(2), np.empty(4)
     light[0], light[1], light[2], light[3] = light_variance, misfit * misfit, filter_width, width_prior
-    grid = np.empty((2, side * side), np.float32)
+    grid = np.zeros((2, n_room), np.float32)
     for p in range(side * side):
         grid[0, p], grid[1, p] = p % side, p // side
     narrowest = min(POINTED * filter_width, POINTED_PX)
@@ -262,7 +275,7 @@ def fit_spots(
         spot[X], spot[Y], level, noise = found[i, 0], found[i, 1], found[i, 3], found[i, 4]
         variance = (noise * pixel_noise) ** 2
         left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
-        gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
+        known = gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
         climb(value, base, left, top, side, filter_width, noise, variance, CLIMBING_STEPS, spot, moments, across, shape, grid)
         if not spot[SNR] >= threshold or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n):
             continue
@@ -272,7 +285,9 @@ def fit_spots(
         for column in range(COLUMNS):
             old[column] = spot[column]
         place[0], place[1] = level, variance
-        told = refit(image, model, most, place, light, spot, diagnostics[n], reach, value, base, matrix, vector, across, shape, grid)
+        if known & LIT or left != int64(round(spot[X])) - reach or top != int64(round(spot[Y])) - reach:
+            known = -1
+        told = refit(image, model, most, place, light, spot, diagnostics[n], reach, known, value, base, matrix, vector, across, shape, grid)
         if told == 0 or spot[WIDTH] < narrowest:
             continue
         if (spot[X] - found[i, 0]) ** 2 + (spot[Y] - found[i, 1]) ** 2 > astray * astray or has_near(
@@ -302,7 +317,7 @@ def fit_spots(
             add_spot(model, spot[X], spot[Y], -spot[PEAK], spot[WIDTH], reach, across)
             for column in range(COLUMNS):
                 old[column] = spot[column]
-            refit(image, model, most, place, light, spot, diagnostics[k], reach, value, base, matrix, vector, across, shape, grid)
+            refit(image, model, most, place, light, spot, diagnostics[k], reach, -1, value, base, matrix, vector, across, shape, grid)
             if (spot[X] - found[parent[k], 0]) ** 2 + (spot[Y] - found[parent[k], 1]) ** 2 > astray * astray:
                 for column in range(COLUMNS):
                     spot[column] = old[column]
@@ -373,7 +388,7 @@ def fit_spots(
                 and max(new[Y], spot[Y]) <= height - 1 - rim
                 and not has_near(spots, head, following, rows, columns, side, new[X], new[Y], apart, k)
             ):
-                spot[SATURATED] = new[SATURATED] = 1.0 if clipped else 0.0
+                spot[SATURATED] = new[SATURATED] = 1.0 if clipped & CLIPPED else 0.0
                 for column in range(diagnostics.shape[1]):
                     diagnostics[total, column] = 0.0
                 parent[total] = parent[k]
@@ -390,9 +405,8 @@ def fit_spots(
             add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
     for k in range(total):
         # rounding leaves crumbs where models were added and taken off
-        left, right = max(int64(round(spots[k, X])) - wide, 0), int64(round(spots[k, X])) + wide + 1
+        left, right = max(int64(round(spots[k, X])) - wide, 0), min(int64(round(spots[k, X])) + wide + 1, width)
         for r in range(max(int64(round(spots[k, Y])) - wide, 0), min(int64(round(spots[k, Y])) + wide + 1, height)):
-            part = model[r, left:right]
-            for c in range(len(part)):
-                part[c] = np.float32(0.0)
+            for c in range(unsigned(left), unsigned(right)):
+                model[unsigned(r), c] = np.float32(0.0)
     return total
