@@ -9,7 +9,7 @@ import naive
 import numpy as np
 import pytest
 
-from nta.background import _middle, find_background, local_level, local_sd, quartering_network, sorting_network
+from nta.background import find_background, local_level, local_sd, middle, quartering_network, sorting_network
 
 
 def background_of(frames: np.ndarray) -> Any:
@@ -149,9 +149,12 @@ def test_the_middle_half_is_that_of_sorted_values(n: int, dtype: type) -> None:
     rng = np.random.default_rng(n)
     stack = (rng.gamma(2.0, 30.0, (n, 6, 9)) % 255).astype(dtype)
     before = stack.copy()
-    mean, sd = _middle(stack, quartering_network(n))
+    flat = stack.reshape(n, -1)
+    mean, sd = middle(flat, slice(0, 54), quartering_network(n))
     assert np.array_equal(stack, before)
     assert mean.dtype == sd.dtype == np.float32
+    for part in (slice(0, 13), slice(13, 54)):
+        assert np.array_equal(middle(flat, part, quartering_network(n)), [mean[part], sd[part]])
     expected = np.array([naive.middle(stack[:, r, c]) for r in range(6) for c in range(9)])
     assert mean.ravel() == pytest.approx(expected[:, 0], rel=1e-5)
     assert sd.ravel() == pytest.approx(expected[:, 1], rel=1e-3, abs=1e-4)
@@ -159,7 +162,7 @@ def test_the_middle_half_is_that_of_sorted_values(n: int, dtype: type) -> None:
 
 def test_noise_in_time_is_that_of_the_camera() -> None:
     frames = (50 + 3 * np.random.default_rng(6).normal(size=(51, 90, 90))).astype(np.float32)
-    _, sd = _middle(frames, quartering_network(51))
+    _, sd = middle(frames.reshape(51, -1), slice(0, 8100), quartering_network(51))
     # a pixel's SD is told to some 13 %
     assert 0.95 < background_of(frames).noise.mean() / 3 < 1.03
     assert 0.95 < sd.mean() / 3 < 1.03

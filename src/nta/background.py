@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
 from nta.video import Video
+
+EACH = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
+"""`map`, or that of a pool of threads."""
 
 SAMPLE_FRAMES = 51  # the interquartile mean of 51 frames adds 1 % to the noise of a frame
 HELD_BYTES = 48 * 2**20  # of sampled frames; fewer are taken where they are larger
@@ -17,7 +22,7 @@ LEVEL_TILE_PX = 80  # the level of a tile is then known to 1/70 of a pixel's noi
 NOISE_TILE_PX = 64
 MAD_TO_SD = 1.4826  # of a Gaussian
 THINNED = 5  # every so many rows and columns of a still image tell its level and noise: some 200 of a tile
-BAND_BYTES = 20_000  # of a frame that are sorted at a time: with those of all frames they stay in the processor's cache
+BAND_PX = 1 << 16  # of a frame that are sorted at a time
 STANDS_OUT = 4.0  # standard errors of the still image above which something is there
 LEVELS, FEWEST_PIXELS, PIXELS = 12, 100, 80_000  # of the photon transfer curve, the pixels each is of at least, and all of it
 SURE = 5.0  # standard errors of a slope that is told
@@ -44,35 +49,42 @@ class Background:
     per_grey: float = 0.0
 
 
-def find_background(video: Video) -> Background:
+def find_background(video: Video, each: EACH = map) -> Background:
     """Estimate the still image as each pixel's interquartile mean over frames spread evenly over the video.
 
     A particle that covers a pixel less than a quarter of the time does not enter; a mean instead of a median keeps fractions of a grey
     level, without which the rounding of a quiet camera becomes a pattern of its own. What entered and moves all the same, a slow
-    particle in a short video, is taken out again.
+    particle in a short video, is taken out again. `each` is `map`, or that of a pool of threads.
     """
     most = int(np.clip(HELD_BYTES // (video.height * video.width * video.frame_dtype.itemsize), FEWEST_FRAMES, SAMPLE_FRAMES))
     sampled = np.unique(np.linspace(0, video.n_frames - 1, min(most, video.n_frames)).round().astype(int))
     shape = (video.height, video.width)
     if video.n_frames < FEWEST_FRAMES:
         return Background(np.zeros(shape, np.float32), sampled)
-    n = len(sampled)
-    stack = np.empty((n, *shape), video.frame_dtype)
-    for k, i in enumerate(sampled):
-        stack[k] = video.read(int(i))
-    still, noise = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    # the means of the first and of the last third, the sharpest there is to tell what moves
-    early, late = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    order, of_third = quartering_network(n), quartering_network(n // 3)
-    band = max(1, BAND_BYTES // stack[0, 0].nbytes)
-    for top in range(0, shape[0], band):
-        rows = slice(top, top + band)
-        still[rows], noise[rows] = _middle(stack[:, rows], order)
-        early[rows], _ = _middle(stack[: n // 3, rows], of_third)
-        late[rows], _ = _middle(stack[n - n // 3 :, rows], of_third)
+    still, noise, early, late = _means(video, sampled, each)
     per_grey = _photon_noise(still, noise)
-    _take_out_moving(still, noise, early, late, n)
+    _take_out_moving(still, noise, early, late, len(sampled))
     return Background(still, sampled, noise, per_grey)
+
+
+def _means(video: Video, sampled: np.ndarray, each: EACH) -> list[np.ndarray]:
+    """Return still image and noise, and the means of the first and of the last third, the sharpest there is to tell what moves."""
+    n, pixels = len(sampled), video.height * video.width
+    stack = np.empty((n, pixels), video.frame_dtype)
+    for k, frame in enumerate(each(video.read, sampled.tolist())):
+        stack[k] = frame.ravel()
+    of_all, of_third = quartering_network(n), quartering_network(n // 3)
+    means = [np.empty(pixels, np.float32) for _ in range(4)]
+
+    def band(first: int) -> None:
+        part = slice(first, min(first + BAND_PX, pixels))
+        means[0][part], means[1][part] = middle(stack, part, of_all)
+        means[2][part], _ = middle(stack[: n // 3], part, of_third)
+        means[3][part], _ = middle(stack[n - n // 3 :], part, of_third)
+
+    for _ in each(band, range(0, pixels, BAND_PX)):
+        pass
+    return [mean.reshape(video.height, video.width) for mean in means]
 
 
 def sorting_network(n: int) -> list[tuple[int, int]]:
@@ -91,8 +103,8 @@ def sorting_network(n: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def quartering_network(n: int) -> list[tuple[int, int]]:
-    """Return the pairs of `sorting_network` without those that change nothing but the order within a quarter, or that of the middle one."""
+def quartering_network(n: int) -> np.ndarray:
+    """Return the pairs of `sorting_network`, (m, 2) int64, without those that change nothing but the order within a quarter, or that of the middle one."""
     quarter, half = n // 4, n // 2
     bounds = np.array([quarter, half, n - half, n - quarter])
     # where each value ends, as far as nothing later compares it with one that ends elsewhere
@@ -102,30 +114,24 @@ def quartering_network(n: int) -> list[tuple[int, int]]:
         if ends[a] is None or ends[a] != ends[b]:
             kept.append((a, b))
             ends[a] = ends[b] = None
-    return kept[::-1]
+    return np.array(kept[::-1], np.int64).reshape(-1, 2)
 
 
-def _middle(stack: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return each pixel's interquartile mean and its SD, by the mean deviation of its middle half, (rows, columns) float32 both.
+def middle(stack: np.ndarray, part: slice, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the interquartile mean of each pixel of a part of `stack`, (n, pixels), and its SD, by the mean deviation of its middle half.
 
-    `pairs` is the `quartering_network` of the frames.
+    `pairs` is the `quartering_network` of n.
     """
-    rows = list(stack.copy())
-    spare = np.empty_like(rows[0])
-    for a, b in pairs:
-        np.minimum(rows[a], rows[b], out=spare)
-        np.maximum(rows[a], rows[b], out=rows[b])
-        rows[a], spare = spare, rows[a]
-    quarter, half = len(rows) // 4, len(rows) // 2
-    # grey levels of a few frames add up exactly in float32
-    low, high = (np.add.reduce(rows[i:j], axis=0, dtype=np.float32) for i, j in ((quarter, half), (len(rows) - half, len(rows) - quarter)))
-    total = low + high if len(rows) % 2 == 0 else low + high + rows[half]
-    n = len(rows) - 2 * quarter
+    from nta.kernels.still import find_middle
+
+    n = len(stack)
+    quarter = n // 4
     # mean absolute deviation, SD, of the middle of a Gaussian
-    edge = NormalDist().inv_cdf((1 + n / len(rows)) / 2) if quarter else np.inf
-    inner = 2 * (NormalDist().pdf(0) - NormalDist().pdf(edge)) * len(rows) / n
-    # about the median, in order, the deviations need no sign
-    return total / np.float32(n), (high - low) / np.float32(n * inner)
+    edge = NormalDist().inv_cdf(1 - quarter / n) if quarter else np.inf
+    inner = (n - 2 * quarter) / (2 * (NormalDist().pdf(0) - NormalDist().pdf(edge)) * n)
+    mean, sd = np.empty((2, part.stop - part.start), np.float32)
+    find_middle(stack, part.start, pairs, inner, mean, sd)
+    return mean, sd
 
 
 def _photon_noise(still: np.ndarray, noise: np.ndarray) -> float:

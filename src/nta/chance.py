@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from nta.background import EACH
 from nta.matched import Light, MatchedFilter, Seen, spread_of
-
-EACH = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]
-"""`map`, or that of a pool of threads."""
 
 LEAST = 3.0  # no lower threshold, whatever is asked for
 BAND_PX = 96  # height of the strips in which noise is made: they and their filtered images stay in the processor's cache

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nta.background import MAD_TO_SD, Background
-from nta.chance import EACH, MOST_SKEW, count_threshold, gaussian_threshold, photon_skew
+from nta.background import EACH, MAD_TO_SD, Background
+from nta.chance import MOST_SKEW, count_threshold, gaussian_threshold, photon_skew
 from nta.matched import Light, MatchedFilter, Seen, spread_of
 from nta.settings import Settings
 from nta.video import Video

@@ -98,7 +98,6 @@ class MatchedFilter:
     _col_share: np.ndarray = field(init=False, repr=False)
     _taps: np.ndarray = field(init=False, repr=False)
     _base: np.ndarray = field(init=False, repr=False)
-    _own: threading.local = field(init=False, repr=False, default_factory=threading.local)
 
     def __post_init__(self) -> None:
         from nta.kernels.filter import FIRST, NEXT
@@ -134,7 +133,7 @@ class MatchedFilter:
     def turned(self) -> MatchedFilter:
         """Return the filter of the other sign."""
         other = copy.copy(self)
-        for name, value in (("sign", -self.sign), ("_base", -self._base), ("_own", threading.local())):
+        for name, value in (("sign", -self.sign), ("_base", -self._base)):
             object.__setattr__(other, name, value)
         return other
 
@@ -151,8 +150,8 @@ class MatchedFilter:
         """
         from nta.kernels.filter import filter_columns, filter_rows
 
-        down = self._room("down", (self.grid[0], self.shape[1]), np.float32)
-        filtered = self._room("filtered", self.grid, np.float32)
+        down = _room("down", (self.grid[0], self.shape[1]))
+        filtered = _room("filtered", self.grid)
         taps = self._taps if power == 1 else self._taps**power
         filter_rows(image, taps, self.step, down)
         filter_columns(down, self._base, self.sign * taps, self.step, filtered)
@@ -186,7 +185,7 @@ class MatchedFilter:
         """
         from nta.kernels.spots import find_maxima
 
-        found = self._room("found", (seen.filtered.size // 4 + 1, 5), np.float64)
+        found = _room("found", (seen.filtered.size // 4 + 1, 5), np.float64)
         rim = max(1, self.rim_px // self.step - 1)  # the peak may be on this side of the rim, the nearest point beyond
         n = find_maxima(seen.filtered, seen.level, self.row_mid, self.col_mid, noise, seen.factor, threshold, self.step, rim, found)
         return found[:n]
@@ -206,7 +205,7 @@ class MatchedFilter:
         from nta.kernels.spots import fit_spots
 
         found = self.maxima(seen, noise, threshold)
-        residual, model = self._room("residual", self.shape, np.float32), self._room("model", self.shape, np.float32)
+        residual, model = _room("residual", self.shape), _room("model", self.shape)
         clipped = subtract(seen.frame, self.still, float(self.sign), ceiling, found, int(WIDE * self.width_px) + 3, residual)
         most = np.float32(ceiling) - np.float32(self.sign) * self.still if clipped else NOTHING
         capacity = 2 * len(found) + 1
@@ -240,13 +239,18 @@ class MatchedFilter:
                 inner += np.clip(more, -np.log(MOST_BEYOND), np.log(MOST_BEYOND))
         return np.exp(inner).astype(np.float32)
 
-    def _room(self, name: str, shape: tuple[int, int] | int, dtype: type) -> np.ndarray:
-        """Return an array of the calling thread's own, zero at first."""
-        room: np.ndarray | None = getattr(self._own, name, None)
-        if room is None:
-            room = np.zeros(shape, dtype)
-            setattr(self._own, name, room)
-        return room
+
+_own = threading.local()
+
+
+def _room(name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+    """Return an array of the calling thread's own that all filters share, zero at first and as it was left after that."""
+    size = math.prod(shape)
+    room: np.ndarray | None = getattr(_own, name, None)
+    if room is None or room.size < size:
+        room = np.zeros(size, dtype)
+        setattr(_own, name, room)
+    return room[:size].reshape(shape)
 
 
 def _edges(n: int, size: float) -> np.ndarray:

@@ -114,7 +114,7 @@ def find_spots(
 
     found: list[_Found] = []
     with ThreadPoolExecutor(threads) as pool:
-        look = choose_look(video, background or find_background(video), settings, pool.map)
+        look = choose_look(video, background or find_background(video, pool.map), settings, pool.map)
         typical = float(np.median(look.matched.still))
         # a bounded look-ahead keeps memory flat, and a stop short, however long the video is
         ahead = AHEAD * threads
