@@ -19,6 +19,7 @@ THINNED = 3  # every so many rows and columns of a still image tell its level an
 BAND_ROWS = 16  # sorted at a time: they stay in the processor's cache
 STANDS_OUT = 4.0  # standard errors of the still image above which something is there
 LEVELS, FEWEST_PIXELS = 12, 100  # of the photon transfer curve, and the pixels each is of
+NEIGHBOURS_PX = 8  # across which the light is even: half of them tell its level six times as well as one
 SURE = 5.0  # standard errors of a slope that is told
 MOST_CHANGE = 2.0  # of the light of a stuck thing during the video
 MOVED = 0.1  # share of a thing's light that is elsewhere in the last third of the video; a shift by half its width
@@ -110,8 +111,18 @@ def _middle(stack: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.ndarray
 
 
 def _photon_noise(still: np.ndarray, noise: np.ndarray) -> float:
-    """Return the slope of variance against level, 0 where it is not clear (the photon transfer curve; Janesick 2007)."""
-    level, variance = still[::2, ::2].ravel(), noise[::2, ::2].ravel().astype(float) ** 2
+    """Return the slope of variance against level, 0 where it is not clear (the photon transfer curve; Janesick 2007).
+
+    The level of a pixel is the median of its neighbours in every other row: its own mean is higher where its own noise is more, by chance
+    alone where noise is skewed.
+    """
+    rows, columns = (n // NEIGHBOURS_PX for n in still.shape)
+    levels, noises = (
+        image[: rows * NEIGHBOURS_PX, : columns * NEIGHBOURS_PX].reshape(rows, NEIGHBOURS_PX, columns, NEIGHBOURS_PX).swapaxes(1, 2)
+        for image in (still, noise)
+    )
+    variance = noises[:, :, ::2, ::2].ravel().astype(float) ** 2
+    level = np.repeat(_median(levels[:, :, 1::2].reshape(rows * columns, -1)), (NEIGHBOURS_PX // 2) ** 2)
     edge = np.quantile(level[:: max(1, len(level) // 4_000)], np.linspace(0.0, 1.0, LEVELS + 1))
     which = np.clip(np.searchsorted(edge, level, side="right") - 1, 0, LEVELS - 1)
     count = np.bincount(which, minlength=LEVELS)

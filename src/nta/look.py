@@ -29,6 +29,7 @@ NOISIER, MOST_REPEATS = 1.2, 8  # a frame's noise over that for which it was cli
 EVEN_SKEW, SURER = 0.02, 1.3  # skewness of noise that has none, as far as can be told; by how much more than the measured gain says
 UNLIKE = 2.0  # by how much more than the usual one the smallest particles are smeared
 FEWEST_SPOTS = 10  # whose widths are worth a median
+SURE = 3.0  # standard errors by which the brighter spots' own noise must be more than the dimmer ones', to be misfit
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,6 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     first = images[:: max(1, len(images) // LOOKED_AT_FIRST)][:LOOKED_AT_FIRST]
     # floating-point pixels have no step; some floor is needed where a region is exactly flat
     quantum = 1.0 if np.issubdtype(images[0].dtype, np.integer) else 1e-4 * max(float(np.ptp(images[0])), 1e-30)
-    from nta.kernels.fit import WIDTH
-
     sign, width = _choose_width(first, background, settings, quantum, each)
     for _ in range(4):
         look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
@@ -112,7 +111,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
             spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, images)])
         if len(spots) < FEWEST_SPOTS:
             break
-        refined = float(np.clip(np.median(spots[:, WIDTH]), 0.6, 8.0))
+        refined = float(np.clip(_usual_width(spots), 0.6, 8.0))
         done = abs(refined / width - 1) < 0.02
         width = refined
         if done:
@@ -174,32 +173,82 @@ def _choose_width(
     return best if score.get(best, 0.0) > 0 else (signs[0], 1.5)
 
 
+def _usual_width(spots: np.ndarray) -> float:
+    """Return the median width of spots, px: of each, the root of its squared width and squared error of place.
+
+    A fit follows the noise, and about where it ends a spot is narrower than about where it is: by ``1 / SNR^2`` of its width (the
+    bias of least squares to second order, Box 1971), which is the squared error of x over twice the squared width.
+    """
+    from nta.kernels.fit import WIDTH, X_SD
+
+    return float(np.median(np.hypot(spots[:, WIDTH], spots[:, X_SD])))
+
+
 def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Background) -> Light:
     """Measure gain, misfit, stretch and scatter of the widths from fits of single spots.
 
-    The gain is that of the background (photon transfer) where that tells, if the spots are not quieter. In a window, squared residuals
-    beyond the noise of the background sum up to ``per_grey * sum(m) + misfit^2 * sum(m^2)``, m the model. Stretch along each of two axes
-    is taken for normal: its square is exponential, and its SD is read from the median, in which what is two has no say.
+    The gain is that of the background (photon transfer) where that tells, if the spots are not quieter. Otherwise it is the spots': all of
+    their own noise but what rises with their height, as misfit does, if that is clear. Stretch along each of two axes is taken for
+    normal: its square is exponential, and its SD is read from the median, in which what is two has no say.
     """
-    from nta.kernels.fit import EXCESS, LIGHT, LIGHT2, SATURATED, SNR, STRETCH, TELLS_STRETCH, WIDTH
+    from nta.kernels.fit import LIGHT, MISFITS, SATURATED, SNR, STRETCH, TELLS_STRETCH, WIDTH
+    from nta.kernels.spots import STRETCHED
 
     clear = (spots[:, SATURATED] == 0) & (tells[:, LIGHT] > 0) & (spots[:, SNR] > FIRST_LOOK_SNR) & (spots[:, TELLS_STRETCH] > 0)
     if clear.sum() < FEWEST_SPOTS:
         return replace(look.light, per_grey=background.per_grey, stretch=0.0)
     spots, tells = spots[clear], tells[clear]
     noise = float(np.median(look.spread)) / look.matched.noise_gain
-    # four parameters took as many pixels' worth of noise
-    excess = tells[:, EXCESS] + 4 * noise**2
-    bright = spots[:, SNR] >= np.median(spots[:, SNR])
-    per_grey = max(min(background.per_grey, float(np.median(excess / tells[:, LIGHT]))), 0.0)
-    misfit2 = np.median((excess - per_grey * tells[:, LIGHT])[bright] / tells[bright, LIGHT2])
     square, information = spots[:, STRETCH] ** 2, spots[:, TELLS_STRETCH]
     tried = np.linspace(0.0, 1.0, 201)
     middle = [np.median(square / (2 * (s**2 + SLACK / information))) for s in tried]
     stretch = UNLIKE * float(tried[np.argmax(np.array(middle) <= np.log(2))])
+    bright = spots[:, SNR] >= np.median(spots[:, SNR])
     widths = np.log(spots[bright, WIDTH])
     scatter = MAD_TO_SD * float(np.median(np.abs(widths - np.median(widths))))
+    # what is two has more about it than noise
+    one = square * information <= STRETCHED * (1 + stretch**2 * information)
+    spots, tells, bright = spots[one], tells[one], bright[one]
+    own = _own_noise(spots, tells, noise, look.light.width_sd)
+    height = tells[:, MISFITS] / tells[:, LIGHT]
+    if background.per_grey > 0:
+        per_grey = min(background.per_grey, float(np.median(own)))
+        misfit2 = np.median((own - per_grey)[bright] / height[bright])
+    else:
+        rise, higher = (float(np.median(of[bright]) - np.median(of[~bright])) for of in (own, height))
+        chance = 1.25 * MAD_TO_SD * np.sqrt(sum(np.median(np.abs(of - np.median(of))) ** 2 / len(of) for of in (own[bright], own[~bright])))
+        # no more than leaves a gain that is none
+        misfit2 = min(rise / higher, float(np.median((own / height)[bright]))) if rise > SURE * chance else 0.0
+        per_grey = float(np.median(own)) - misfit2 * float(np.median(height))
+    per_grey = max(per_grey, 0.0)
     return Light(per_grey, float(np.sqrt(np.clip(misfit2, 0.002**2, 1.0))), stretch, float(np.clip(scatter, 0.1, 0.5)))
+
+
+def _own_noise(spots: np.ndarray, tells: np.ndarray, noise: float, width_sd: float) -> np.ndarray:
+    """Return the variance that each spot's light adds, per grey level, by the residuals of its fit; their median is to be used.
+
+    Residuals r are weighted by the model m, whose sums over pixels are, for height h and width s, ``sum m = 2 pi s^2 h`` and ``sum m^2 =
+    pi s^2 h^2``: ``sum m r^2 = noise^2 sum m + per_grey sum m^2``, less what the fitted parameters took, ``noise^2 (42 + 10 q) / 27 h +
+    per_grey (15 + 5 q) / 27 h^2`` where either noise stands alone, q the share of the width that is not the prior's. The sum is nearly a
+    chi-square of n degrees of freedom, ``2 / n`` its relative variance, whose median is its mean times ``(1 - 2 / (9 n))^3`` (Wilson &
+    Hilferty 1931).
+    """
+    from nta.kernels.fit import EXCESS, LIGHT, MISFITS, PEAK, WIDTH, X_SD
+
+    height, width2 = spots[:, PEAK], spots[:, WIDTH] ** 2
+    information = 2 * width2 / spots[:, X_SD] ** 2
+    free = information / (information + 1 / width_sd**2)
+    flat = noise**2 * 2 * np.pi * width2 * height
+    seen = tells[:, EXCESS] + flat
+    flat -= noise**2 * height * (42 + 10 * free) / 27
+    light = tells[:, LIGHT] - height**2 * (15 + 5 * free) / 27
+    own = (seen - flat) / light
+    for _ in range(2):
+        gain = max(float(np.median(own)), 0.0)
+        # sum (m v)^2, v a pixel's variance: half the variance of what is seen
+        half = noise**4 * tells[:, LIGHT] + 2 * noise**2 * gain * tells[:, MISFITS] + gain**2 * np.pi / 2 * width2 * height**4
+        own = (seen / (1 - 2 * half / (9 * (flat + gain * light) ** 2)) ** 3 - flat) / light
+    return np.asarray(own)
 
 
 def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background, quantum: float) -> Look:
@@ -281,7 +330,7 @@ def _counted(
     relative = look.noise / matched.noise_to_grid(look.spread)
     # photon noise is skewed towards the light, away from dark particles
     most_skew = EVEN_SKEW if matched.sign < 0 else MOST_SKEW
-    if matched.sign > 0 and background.per_grey > 0:
+    if matched.sign > 0 and look.light.per_grey > 0:
         noise_grey = float(np.median(look.spread)) / matched.noise_gain
-        most_skew = min(most_skew, SURER * photon_skew(background.per_grey, noise_grey, matched.width_px) + EVEN_SKEW)
+        most_skew = min(most_skew, SURER * photon_skew(look.light.per_grey, noise_grey, matched.width_px) + EVEN_SKEW)
     return count_threshold(matched, list(each(look.see, images)), hidden, relative, look.light, false_spots, most_skew, each)

@@ -8,7 +8,23 @@ import numpy as np
 from numba import jit
 
 from nta.kernels import JIT
-from nta.kernels.fit import CONVERGED, MISFIT, NOWHERE, PEAK, SCORING_STEPS, STRETCH, TELLS_STRETCH, UNKNOWN, WIDTH, X_SD, Y_SD, X, Y, draw
+from nta.kernels.fit import (
+    CONVERGED,
+    MISFIT,
+    NOWHERE,
+    PEAK,
+    SCORING_STEPS,
+    STRETCH,
+    TELLS_STRETCH,
+    UNKNOWN,
+    WIDTH,
+    X_SD,
+    Y_SD,
+    X,
+    Y,
+    draw,
+    error,
+)
 
 CLOSEST = 1.0  # filter widths; closer than that two spots are one
 BESIDE = 4.0  # filter widths from a spot to where a second one is looked for: farther off it has a maximum of its own
@@ -189,6 +205,6 @@ def fit_pair(
         if matrix[k + 1, k + 1] + matrix[k + 2, k + 2] > NOWHERE:
             return False
         spot[PEAK], spot[X], spot[Y], spot[WIDTH] = p[k], left + p[k + 1], top + p[k + 2], math.exp(p[k + 3])
-        spot[X_SD], spot[Y_SD] = math.sqrt(matrix[k + 1, k + 1]), math.sqrt(matrix[k + 2, k + 2])
+        spot[X_SD], spot[Y_SD] = error(matrix[k + 1, k + 1], spot[WIDTH]), error(matrix[k + 2, k + 2], spot[WIDTH])
         spot[MISFIT], spot[STRETCH], spot[TELLS_STRETCH] = chi2 / max(n, 1), 0.0, 0.0
     return True
