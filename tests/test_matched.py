@@ -127,7 +127,17 @@ def test_levels_of_a_slope_are_those_at_the_tiles_centres() -> None:
     # every second row of a tile is looked at: half a row off
     expected = 5 + 0.02 * matched.col_mid - 0.0137 * (matched.row_mid[:, None] - 0.5)
     assert level == pytest.approx(expected, abs=0.006)
-    assert variance == pytest.approx(np.full(matched.tiles, (0.02**2 + 0.0137**2) * 40**2 / 12 / 0.9733), rel=0.01)
+    high, wide = np.diff(matched.row_edge)[:, None], np.diff(matched.col_edge)
+    assert variance == pytest.approx((0.02**2 * wide**2 + 0.0137**2 * high**2) / 12 / 0.9733, rel=0.01)
+
+
+@pytest.mark.parametrize("width", [1.5, 3.0])
+def test_noise_is_that_within_the_rim(width: float) -> None:
+    # a strip, whose edges are a large part of it: mirrored there, noise is up to 1.4 times as much
+    matched, rng = plain(width, (96, 320)), np.random.default_rng(8)
+    spread = spread_of(matched, [rng.normal(size=(96, 320)).astype(np.float32) for _ in range(60)])
+    # 96 * 320 / (4 pi s^2) independent points in each of 60 frames
+    assert spread.mean() / matched.noise_gain == pytest.approx(1, abs=0.004 * width)
 
 
 def test_particles_are_clipped_out_of_the_levels() -> None:

@@ -20,7 +20,7 @@ FIRST_LOOK_SNR = 6.0
 LOOKED_AT, LOOKED_AT_FIRST = 24, 4  # frames; the first ones tell width and polarity
 HELD_BYTES = 32 * 2**20  # of frames looked at
 MASKED_SNR = 4.0  # of what is kept out of the noise: lower, and it would lose its own highest
-COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of a pixel's noise to which its light has fallen
+COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of a point's noise to which its light has fallen
 UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more; its noise in time is known to 5 % in the filter
 ROUNDING_SD = 0.29  # grey levels
 POINTED = 0.75  # filter widths; of the noise of few photons, what stands out is one pixel, but not by twice as much
@@ -44,6 +44,8 @@ class Look:
     noise : (rows, columns) float32, the same at each point of the filter's grid, larger where pixels are noisier than their tile
     light : what spots are like beyond their width
     most : (height, width) float32, the least residual of a saturated pixel; (0, 0) where none can be told
+    lifted, widened : what the flanks of particles, which no clipping takes, add to the level that is told of a frame, in `spread`, and
+        by how much they multiply the variance
     """
 
     matched: MatchedFilter
@@ -52,6 +54,8 @@ class Look:
     noise: np.ndarray
     light: Light
     most: np.ndarray
+    lifted: float = 0.0
+    widened: float = 1.0
 
     def see(self, frame: np.ndarray) -> Seen:
         """Return a frame through the filter; of one that is much noisier than usual, what is clipped is looked at again."""
@@ -62,7 +66,7 @@ class Look:
                 break
             level, variance = self.matched.levels(seen.filtered, self.spread * np.float32(factor))
             seen = replace(seen, level=level, variance=variance)
-        return seen
+        return replace(seen, level=seen.level - self.lifted * self.spread)
 
     def factor(self, seen: Seen) -> float:
         """Return by how much a frame is noisier than usual: the median over its tiles, as far as that is more than chance."""
@@ -79,7 +83,7 @@ class Look:
         """Variances of the tiles that have any, and that of the median of their ratios to a frame's."""
         # of n tiles, each known to the variance of its n / (4 pi s^2) independent points
         points = self.matched.shape[0] * self.matched.shape[1] / (4 * np.pi * self.matched.width_px**2)
-        return self.spread[self.spread > 0].astype(float) ** 2, 1.57 * 2.0 / points
+        return self.widened * self.spread[self.spread > 0].astype(float) ** 2, 1.57 * 2.0 / points
 
     def fit(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
         """Return the frame's spots, as `MatchedFilter.fit`."""
@@ -129,6 +133,11 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
         fits = found if again is images else list(each(single.spots_and_tells, first))
         spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
         look = replace(look, light=_light(spots, tells, look, background))
+    if len(background.noise):
+        # a frame that is in the still background shows its noise less the n-th part of it; one that is not, its own and the background's
+        n = len(background.sampled)
+        fresh = np.float32(1 + (1 - n / video.n_frames) / n)
+        look = replace(look, spread=look.spread * fresh, noise=look.noise * fresh)
     look = replace(look, threshold=gaussian_threshold(asked, look.matched.area_px, width))
     if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
         return look
@@ -272,20 +281,27 @@ def _with_noise_between(
     even[:rim] = even[len(even) - rim :] = False
     even[:, :rim] = even[:, even.shape[1] - rim :] = False
 
-    def between(image: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    def between(image: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray, float, np.ndarray]:
         seen = look.see(image)
         found = look.fit(seen)
         value = seen.filtered - matched.to_grid(seen.level)
-        free = even & ~_covered(found[0], matched.grid, matched.step, look) & (np.abs(value) <= 4.0 * look.noise)
-        return found, _by_tile(value**2 * free, matched), _by_tile(free.astype(np.float32), matched)
+        free = even & ~_covered(found[0], matched.grid, matched.step, look, filtered=True) & (np.abs(value) <= 4.0 * look.noise)
+        off = float(value[free].mean()) if free.any() else 0.0
+        return found, _by_tile(value**2 * free, matched), _by_tile(free.astype(np.float32), matched), off, seen.variance
 
-    found, squares, counts = zip(*each(between, images), strict=True)
+    found, squares, counts, off, variances = zip(*each(between, images), strict=True)
     count = np.sum(counts, axis=0)
     enough = count > 0.1 * len(images) * np.outer(np.diff(matched.row_edge), np.diff(matched.col_edge))
     spread = np.where(enough, np.sqrt(np.sum(squares, axis=0) / np.maximum(count, 1)), look.spread)
     floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
     spread = np.maximum(spread, floor).astype(np.float32)
-    return replace(look, spread=spread, noise=matched.noise_to_grid(spread) * relative), list(found)
+    usual = replace(look, spread=spread, noise=matched.noise_to_grid(spread) * relative)
+    told = enough & (spread > 0)
+    if not told.any():
+        return usual, list(found)
+    sd = spread[told].astype(float)
+    widened = max(float(np.median(np.array(variances)[:, told] / sd**2)), 1.0)
+    return replace(usual, lifted=max(-float(np.median(np.array(off)) / np.median(sd)), 0.0), widened=widened), list(found)
 
 
 def _by_tile(image: np.ndarray, matched: MatchedFilter) -> np.ndarray:
@@ -306,12 +322,18 @@ def _relative(look: Look, background: Background) -> np.ndarray:
     return np.where(ratio > UNEVEN, ratio, 1.0).astype(np.float32)
 
 
-def _covered(spots: np.ndarray, shape: tuple[int, int], step: int, look: Look) -> np.ndarray:
-    """Return which points of a grid of `step` px a spot lights by more than a tenth of a pixel's noise, along each axis."""
-    from nta.kernels.fit import PEAK, WIDTH
+def _covered(spots: np.ndarray, shape: tuple[int, int], step: int, look: Look, *, filtered: bool) -> np.ndarray:
+    """Return which points of a grid of `step` px a spot lights by more than a tenth of their noise, along each axis.
 
-    faint = FAINT * float(np.median(look.spread)) / look.matched.noise_gain
-    reach = spots[:, WIDTH] * np.sqrt(2 * np.log(np.maximum(spots[:, PEAK] / faint, np.e)))
+    Of a filtered frame, in which spots are wider, or of the frame itself.
+    """
+    from nta.kernels.fit import PEAK, SNR, WIDTH
+
+    if filtered:
+        wide, over = np.hypot(spots[:, WIDTH], look.matched.width_px), spots[:, SNR]
+    else:
+        wide, over = spots[:, WIDTH], spots[:, PEAK] * look.matched.noise_gain / float(np.median(look.spread))
+    reach = wide * np.sqrt(2 * np.log(np.maximum(over / FAINT, np.e)))
     reach = np.maximum(reach, COVER_WIDTHS * look.matched.width_px)[:, None]
     covered = np.zeros(shape, bool)
     low = np.maximum(np.ceil((spots[:, :2] - reach) / step), 0).astype(int)
@@ -326,7 +348,7 @@ def _counted(
 ) -> float:
     """Return the threshold that noise like the video's exceeds as often as asked."""
     matched = look.matched
-    hidden = np.stack([_covered(spots, matched.shape, 1, look) for spots in found]).view(np.uint8)
+    hidden = np.stack([_covered(spots, matched.shape, 1, look, filtered=False) for spots in found]).view(np.uint8)
     relative = look.noise / matched.noise_to_grid(look.spread)
     # photon noise is skewed towards the light, away from dark particles
     most_skew = EVEN_SKEW if matched.sign < 0 else MOST_SKEW

@@ -66,7 +66,7 @@ class MatchedFilter:
     step : spacing of the grid, px
     grid, tiles : its rows and columns, and those of the tiles
     noise_gain : SD of what it shows of white noise, over that of a pixel
-    row_edge, col_edge : where the tiles begin and end on the grid
+    row_edge, col_edge : where the tiles begin and end on the grid, within the rim
     row_mid, col_mid : where their centres lie
     rim_px : in which no spot is looked for, since half of it would lie outside
     """
@@ -104,7 +104,8 @@ class MatchedFilter:
         put("noise_gain", float(taps[0] ** 2 + 2 * np.sum(taps[1:] ** 2)))
         put("rim_px", 1 + int(np.ceil(2 * self.width_px)))
         for name, n in zip(("row", "col"), grid, strict=True):
-            edge = _edges(n, TILE_PX / step)
+            # along the edges of a frame the filter mirrors it, and noise is up to 1.4 times as much
+            edge = _edges(n, TILE_PX / step, min(self.rim_px // step, n // 4))
             put(f"{name}_edge", edge)
             middle = (edge[1:] + edge[:-1] - 1) / 2
             put(f"{name}_mid", middle)
@@ -230,9 +231,9 @@ class MatchedFilter:
         return room
 
 
-def _edges(n: int, size: float) -> np.ndarray:
-    """Return where the tiles of about `size` begin and end that `n` points are cut into, (tiles + 1,) int64."""
-    return np.linspace(0, n, max(1, round(n / size)) + 1).round().astype(np.int64)
+def _edges(n: int, size: float, rim: int) -> np.ndarray:
+    """Return where the tiles of about `size` begin and end that `n` points within a rim are cut into, (tiles + 1,) int64."""
+    return np.linspace(rim, n - rim, max(1, round(n / size)) + 1).round().astype(np.int64)
 
 
 def _shares(at: np.ndarray, middle: np.ndarray) -> np.ndarray:
