@@ -134,7 +134,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
         spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
         look = replace(look, light=_light(spots, tells, look, background))
     if len(background.noise):
-        # a frame that is in the still background shows its noise less the n-th part of it; one that is not, its own and the background's
+        # of variance 1 - 0.8 / n where a frame is in the still background, which the noise was taken from, and 1 + 1.2 / n where not
         n = len(background.sampled)
         fresh = np.float32(1 + (1 - n / video.n_frames) / n)
         look = replace(look, spread=look.spread * fresh, noise=look.noise * fresh)
