@@ -241,5 +241,6 @@ def test_gain_is_not_read_where_there_is_none() -> None:
     level = np.broadcast_to(np.linspace(30, 150, 160), (51, 120, 160))
     assert background_of((level + 5 * rng.normal(size=level.shape)).astype(np.float32)).per_grey == pytest.approx(0, abs=0.01)
     assert background_of(np.full((30, 40, 40), 9, np.uint8)).per_grey == 0
-    # an even field has no two levels to compare
-    assert background_of(rng.poisson(50, (51, 120, 160)).astype(np.uint8)).per_grey == pytest.approx(0, abs=0.35)
+    # an even field has no two levels to compare; that a pixel whose mean is high by chance is noisier, too, is no gain
+    for mean in (4, 50):
+        assert background_of(rng.poisson(mean, (51, 240, 320)).astype(np.uint8)).per_grey == 0

@@ -25,6 +25,7 @@ THINNED = 5  # every so many rows and columns of a still image tell its level an
 BAND_PX = 1 << 16  # of a frame that are sorted at a time
 STANDS_OUT = 4.0  # standard errors of the still image above which something is there
 LEVELS, FEWEST_PIXELS, PIXELS = 12, 100, 80_000  # of the photon transfer curve, the pixels each is of at least, and all of it
+NEIGHBOURS_PX = 8  # across which the light is even: half of them tell its level six times as well as one
 SURE = 5.0  # standard errors of a slope that is told
 MOST_CHANGE = 2.0  # of the light of a stuck thing during the video
 MOVED = 0.1  # share of a thing's light that is elsewhere in the last third of the video; a shift by half its width
@@ -104,7 +105,7 @@ def sorting_network(n: int) -> list[tuple[int, int]]:
 
 
 def quartering_network(n: int) -> np.ndarray:
-    """Return the pairs of `sorting_network`, (m, 2) int64, without those that change nothing but the order within a quarter, or that of the middle one."""
+    """Return the pairs of `sorting_network` that put values into their quarter, not into an order within it, (m, 2) int64."""
     quarter, half = n // 4, n // 2
     bounds = np.array([quarter, half, n - half, n - quarter])
     # where each value ends, as far as nothing later compares it with one that ends elsewhere
@@ -135,9 +136,20 @@ def middle(stack: np.ndarray, part: slice, pairs: np.ndarray) -> tuple[np.ndarra
 
 
 def _photon_noise(still: np.ndarray, noise: np.ndarray) -> float:
-    """Return the slope of variance against level, 0 where it is not clear (the photon transfer curve; Janesick 2007)."""
-    every = max(2, round((still.size / PIXELS) ** 0.5))
-    level, variance = still[::every, ::every].ravel(), noise[::every, ::every].ravel().astype(float) ** 2
+    """Return the slope of variance against level, 0 where it is not clear (the photon transfer curve; Janesick 2007).
+
+    The level of a pixel is the median of its neighbours in every other row: its own mean is higher where its own noise is more, by chance
+    alone where noise is skewed.
+    """
+    rows, columns = (n // NEIGHBOURS_PX for n in still.shape)
+    levels, noises = (
+        image[: rows * NEIGHBOURS_PX, : columns * NEIGHBOURS_PX].reshape(rows, NEIGHBOURS_PX, columns, NEIGHBOURS_PX).swapaxes(1, 2)
+        for image in (still, noise)
+    )
+    each = (NEIGHBOURS_PX // 2) ** 2
+    every = max(1, round((rows * columns * each / PIXELS) ** 0.5))
+    variance = noises[::every, ::every, ::2, ::2].ravel().astype(float) ** 2
+    level = np.repeat(_median(levels[::every, ::every, 1::2].reshape(-1, NEIGHBOURS_PX**2 // 2)), each)
     edge = np.quantile(level[:: max(1, len(level) // 4_000)], np.linspace(0.0, 1.0, LEVELS + 1))
     which = np.clip(np.searchsorted(edge, level, side="right") - 1, 0, LEVELS - 1)
     count = np.bincount(which, minlength=LEVELS)

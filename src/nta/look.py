@@ -20,7 +20,7 @@ FIRST_LOOK_SNR = 6.0
 LOOKED_AT_PX, LOOKED_AT = 4_000_000, (8, 24)  # of frames looked at, as far as that many frames have them
 FIRST, FEW, ENOUGH = (2, 4), 3, 60  # frames that tell width and polarity; spots in them that are no evidence, and that are enough
 MASKED_SNR = 4.0  # of what is kept out of the noise: lower, and it would lose its own highest
-COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of a pixel's noise to which its light has fallen
+COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of a point's noise to which its light has fallen
 UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more; its noise in time is known to 5 % in the filter
 ROUNDING_SD = 0.29  # grey levels
 POINTED = 0.75  # filter widths; of the noise of few photons, what stands out is one pixel, but not by twice as much
@@ -29,6 +29,7 @@ NOISIER, MOST_REPEATS = 1.2, 8  # a frame's noise over that for which it was cli
 EVEN_SKEW, SURER = 0.02, 1.3  # skewness of noise that has none, as far as can be told; by how much more than the measured gain says
 UNLIKE = 2.0  # by how much more than the usual one the smallest particles are smeared
 FEWEST_SPOTS = 10  # whose widths are worth a median
+SURE = 3.0  # standard errors by which the brighter spots' own noise must be more than the dimmer ones', to be misfit
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Look:
     noise : (rows, columns) float32, the same at each point of the filter's grid, larger where pixels are noisier than their tile
     light : what spots are like beyond their width
     ceiling : least ``sign * grey`` of a saturated pixel; infinite where none can be told
+    lifted, widened : what the flanks of particles, which no clipping takes, add to the level that is told of a frame, in `spread`, and
+         by how much they multiply the variance
     """
 
     matched: MatchedFilter
@@ -51,6 +54,8 @@ class Look:
     noise: np.ndarray
     light: Light
     ceiling: float
+    lifted: float = 0.0
+    widened: float = 1.0
 
     def see(self, frame: np.ndarray) -> Seen:
         """Return a frame through the filter; of one that is much noisier than usual, what is clipped is looked at again."""
@@ -61,7 +66,7 @@ class Look:
                 break
             level, variance = self.matched.levels(seen.filtered, self.spread * np.float32(factor))
             before, factor = factor, self._factor(variance)
-        return Seen(frame, seen.filtered, level, variance, factor)
+        return Seen(frame, seen.filtered, level - self.lifted * self.spread, variance, factor)
 
     def _factor(self, variance: np.ndarray) -> float:
         """Return by how much a frame is noisier than usual: the median over its tiles, as far as that is more than chance."""
@@ -78,7 +83,7 @@ class Look:
         """Variances of the tiles that have any, and that of the median of their ratios to a frame's."""
         # of n tiles, each known to the variance of its n / (4 pi s^2) independent points
         points = self.matched.shape[0] * self.matched.shape[1] / (4 * np.pi * self.matched.width_px**2)
-        return self.spread[self.spread > 0].astype(float) ** 2, 1.57 * 2.0 / points
+        return self.widened * self.spread[self.spread > 0].astype(float) ** 2, 1.57 * 2.0 / points
 
     def fit(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
         """Return the frame's spots, as `MatchedFilter.fit`."""
@@ -102,8 +107,6 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     first = images[:: max(1, len(images) // FIRST[1])][: FIRST[1]]
     # floating-point pixels have no step; some floor is needed where a region is exactly flat
     quantum = 1.0 if np.issubdtype(images[0].dtype, np.integer) else 1e-4 * max(float(np.ptp(images[0])), 1e-30)
-    from nta.kernels.fit import WIDTH
-
     sign, width, looked = _choose_width(first, background, settings, quantum, each)
     first = first[: max(looked, FIRST[0])]
     for _ in range(4):
@@ -113,7 +116,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
             spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, images)])
         if len(spots) < FEWEST_SPOTS:
             break
-        refined = float(np.clip(np.median(spots[:, WIDTH]), 0.6, 8.0))
+        refined = float(np.clip(_usual_width(spots), 0.6, 8.0))
         done = abs(refined / width - 1) < 0.02
         width = refined
         if done:
@@ -131,6 +134,11 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
         fits = found if again is images else list(each(single.spots_and_tells, first))
         spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
         look = replace(look, light=_light(spots, tells, look, background))
+    if len(background.noise):
+        # of variance 1 - 0.8 / n where a frame is in the still background, which the noise was taken from, and 1 + 1.2 / n where not
+        n = len(background.sampled)
+        fresh = np.float32(1 + (1 - n / video.n_frames) / n)
+        look = replace(look, spread=look.spread * fresh, noise=look.noise * fresh)
     look = replace(look, threshold=gaussian_threshold(asked, look.matched.area_px, width))
     if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
         return look
@@ -181,26 +189,34 @@ def _choose_width(
     return signs[0], 1.5, len(images)
 
 
+def _usual_width(spots: np.ndarray) -> float:
+    """Return the median width of spots, px: of each, the root of its squared width and squared error of place.
+
+    A fit follows the noise, and about where it ends a spot is narrower than about where it is: by ``1 / SNR^2`` of its width (the
+    bias of least squares to second order, Box 1971), which is the squared error of x over twice the squared width.
+    """
+    from nta.kernels.fit import WIDTH, X_SD
+
+    return float(np.median(np.hypot(spots[:, WIDTH], spots[:, X_SD])))
+
+
 def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Background) -> Light:
     """Measure gain, misfit, stretch and scatter of the widths from fits of single spots.
 
-    The gain is that of the background (photon transfer) where that tells, if the spots are not quieter. In a window, squared residuals
-    beyond the noise of the background sum up to ``per_grey * sum(m) + misfit^2 * sum(m^2)``, m the model. Stretch along each of two axes
-    is taken for normal: its square is exponential, and its SD is read from the median, in which what is two has no say.
+    The gain is that of the background (photon transfer) where that tells, if the spots are not quieter. Otherwise it is the spots': all of
+    their own noise but what rises with their height, as misfit does, if that is clear. Stretch along each of two axes is taken for
+    normal: its square is exponential, and its SD is read from the median, in which what is two has no say.
     """
-    from nta.kernels.fit import EXCESS, LIGHT, LIGHT2, SATURATED, SNR, STRETCH, TELLS_STRETCH, WIDTH
+    from nta.kernels.fit import LIGHT, MISFITS, SATURATED, SNR, STRETCH, TELLS_STRETCH, WIDTH
+    from nta.kernels.spots import STRETCHED
 
     clear = (spots[:, SATURATED] == 0) & (tells[:, LIGHT] > 0) & (spots[:, SNR] > FIRST_LOOK_SNR) & (spots[:, TELLS_STRETCH] > 0)
     if clear.sum() < FEWEST_SPOTS:
         return replace(look.light, per_grey=background.per_grey, stretch=0.0)
     spots, tells = spots[clear], tells[clear]
     noise = float(np.median(look.spread)) / look.matched.noise_gain
-    # four parameters took as many pixels' worth of noise
-    excess = tells[:, EXCESS] + 4 * noise**2
-    bright = spots[:, SNR] >= np.median(spots[:, SNR])
-    per_grey = max(min(background.per_grey, float(np.median(excess / tells[:, LIGHT]))), 0.0)
-    misfit2 = np.median((excess - per_grey * tells[:, LIGHT])[bright] / tells[bright, LIGHT2])
     square, information = spots[:, STRETCH] ** 2, spots[:, TELLS_STRETCH]
+    bright = spots[:, SNR] >= np.median(spots[:, SNR])
     low, high = 0.0, 1.0
     for _ in range(8):
         s = 0.5 * (low + high)
@@ -208,7 +224,49 @@ def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Backgro
     stretch = UNLIKE * high if low > 0 else 0.0
     widths = np.log(spots[bright, WIDTH])
     scatter = MAD_TO_SD * float(np.median(np.abs(widths - np.median(widths))))
+    # what is two has more about it than noise
+    one = square * information <= STRETCHED * (1 + stretch**2 * information)
+    spots, tells, bright = spots[one], tells[one], bright[one]
+    own = _own_noise(spots, tells, noise, look.light.width_sd)
+    height = tells[:, MISFITS] / tells[:, LIGHT]
+    if background.per_grey > 0:
+        per_grey = min(background.per_grey, float(np.median(own)))
+        misfit2 = np.median((own - per_grey)[bright] / height[bright])
+    else:
+        rise, higher = (float(np.median(of[bright]) - np.median(of[~bright])) for of in (own, height))
+        chance = 1.25 * MAD_TO_SD * np.sqrt(sum(np.median(np.abs(of - np.median(of))) ** 2 / len(of) for of in (own[bright], own[~bright])))
+        # no more than leaves a gain that is none
+        misfit2 = min(rise / higher, float(np.median((own / height)[bright]))) if rise > SURE * chance else 0.0
+        per_grey = float(np.median(own)) - misfit2 * float(np.median(height))
+    per_grey = max(per_grey, 0.0)
     return Light(per_grey, float(np.sqrt(np.clip(misfit2, 0.002**2, 1.0))), stretch, float(np.clip(scatter, 0.1, 0.5)))
+
+
+def _own_noise(spots: np.ndarray, tells: np.ndarray, noise: float, width_sd: float) -> np.ndarray:
+    """Return the variance that each spot's light adds, per grey level, by the residuals of its fit; their median is to be used.
+
+    Residuals r are weighted by the model m, whose sums over pixels are, for height h and width s, ``sum m = 2 pi s^2 h`` and ``sum m^2 =
+    pi s^2 h^2``: ``sum m r^2 = noise^2 sum m + per_grey sum m^2``, less what the fitted parameters took, ``noise^2 (42 + 10 q) / 27 h +
+    per_grey (15 + 5 q) / 27 h^2`` where either noise stands alone, q the share of the width that is not the prior's. The sum is nearly a
+    chi-square of n degrees of freedom, ``2 / n`` its relative variance, whose median is its mean times ``(1 - 2 / (9 n))^3`` (Wilson &
+    Hilferty 1931).
+    """
+    from nta.kernels.fit import EXCESS, LIGHT, MISFITS, PEAK, WIDTH, X_SD
+
+    height, width2 = spots[:, PEAK], spots[:, WIDTH] ** 2
+    information = 2 * width2 / spots[:, X_SD] ** 2
+    free = information / (information + 1 / width_sd**2)
+    flat = noise**2 * 2 * np.pi * width2 * height
+    seen = tells[:, EXCESS] + flat
+    flat -= noise**2 * height * (42 + 10 * free) / 27
+    light = tells[:, LIGHT] - height**2 * (15 + 5 * free) / 27
+    own = (seen - flat) / light
+    for _ in range(2):
+        gain = max(float(np.median(own)), 0.0)
+        # sum (m v)^2, v a pixel's variance: half the variance of what is seen
+        half = noise**4 * tells[:, LIGHT] + 2 * noise**2 * gain * tells[:, MISFITS] + gain**2 * np.pi / 2 * width2 * height**4
+        own = (seen / (1 - 2 * half / (9 * (flat + gain * light) ** 2)) ** 3 - flat) / light
+    return np.asarray(own)
 
 
 def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background, quantum: float) -> Look:
@@ -232,20 +290,27 @@ def _with_noise_between(
     even[:rim] = even[len(even) - rim :] = False
     even[:, :rim] = even[:, even.shape[1] - rim :] = False
 
-    def between(image: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    def between(image: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray, float, np.ndarray]:
         seen = look.see(image)
         found = look.fit(seen)
         value = seen.filtered - matched.to_grid(seen.level)
-        free = even & ~_covered(found[0], matched.grid, matched.step, look) & (np.abs(value) <= 4.0 * look.noise)
-        return found, _by_tile(value**2 * free, matched), _by_tile(free.astype(np.float32), matched)
+        free = even & ~_covered(found[0], matched.grid, matched.step, look, filtered=True) & (np.abs(value) <= 4.0 * look.noise)
+        off = float(value[free].mean()) if free.any() else 0.0
+        return found, _by_tile(value**2 * free, matched), _by_tile(free.astype(np.float32), matched), off, seen.variance
 
-    found, squares, counts = zip(*each(between, images), strict=True)
+    found, squares, counts, off, variances = zip(*each(between, images), strict=True)
     count = np.sum(counts, axis=0)
     enough = count > 0.1 * len(images) * np.outer(np.diff(matched.row_edge), np.diff(matched.col_edge))
     spread = np.where(enough, np.sqrt(np.sum(squares, axis=0) / np.maximum(count, 1)), look.spread)
     floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
     spread = np.maximum(spread, floor).astype(np.float32)
-    return replace(look, spread=spread, noise=matched.noise_to_grid(spread) * relative), list(found)
+    usual = replace(look, spread=spread, noise=matched.noise_to_grid(spread) * relative)
+    told = enough & (spread > 0)
+    if not told.any():
+        return usual, list(found)
+    sd = spread[told].astype(float)
+    widened = max(float(np.median(np.array(variances)[:, told] / sd**2)), 1.0)
+    return replace(usual, lifted=max(-float(np.median(np.array(off)) / np.median(sd)), 0.0), widened=widened), list(found)
 
 
 def _by_tile(image: np.ndarray, matched: MatchedFilter) -> np.ndarray:
@@ -266,12 +331,18 @@ def _relative(look: Look, background: Background) -> np.ndarray:
     return np.where(ratio > UNEVEN, ratio, 1.0).astype(np.float32)
 
 
-def _covered(spots: np.ndarray, shape: tuple[int, int], step: int, look: Look) -> np.ndarray:
-    """Return which points of a grid of `step` px a spot lights by more than a tenth of a pixel's noise, along each axis."""
-    from nta.kernels.fit import PEAK, WIDTH
+def _covered(spots: np.ndarray, shape: tuple[int, int], step: int, look: Look, *, filtered: bool) -> np.ndarray:
+    """Return which points of a grid of `step` px a spot lights by more than a tenth of their noise, along each axis.
 
-    faint = FAINT * float(np.median(look.spread)) / look.matched.noise_gain
-    reach = spots[:, WIDTH] * np.sqrt(2 * np.log(np.maximum(spots[:, PEAK] / faint, np.e)))
+    Of a filtered frame, in which spots are wider, or of the frame itself.
+    """
+    from nta.kernels.fit import PEAK, SNR, WIDTH
+
+    if filtered:
+        wide, over = np.hypot(spots[:, WIDTH], look.matched.width_px), spots[:, SNR]
+    else:
+        wide, over = spots[:, WIDTH], spots[:, PEAK] * look.matched.noise_gain / float(np.median(look.spread))
+    reach = wide * np.sqrt(2 * np.log(np.maximum(over / FAINT, np.e)))
     reach = np.maximum(reach, COVER_WIDTHS * look.matched.width_px)[:, None]
     covered = np.zeros(shape, bool)
     low = np.maximum(np.ceil((spots[:, :2] - reach) / step), 0).astype(int)
@@ -286,11 +357,11 @@ def _counted(
 ) -> float:
     """Return the threshold that noise like the video's exceeds as often as asked."""
     matched = look.matched
-    hidden = np.stack([_covered(spots, matched.shape, 1, look) for spots in found]).view(np.uint8)
+    hidden = np.stack([_covered(spots, matched.shape, 1, look, filtered=False) for spots in found]).view(np.uint8)
     relative = look.noise / matched.noise_to_grid(look.spread)
     # photon noise is skewed towards the light, away from dark particles
     most_skew = EVEN_SKEW if matched.sign < 0 else MOST_SKEW
-    if matched.sign > 0 and background.per_grey > 0:
+    if matched.sign > 0 and look.light.per_grey > 0:
         noise_grey = float(np.median(look.spread)) / matched.noise_gain
-        most_skew = min(most_skew, SURER * photon_skew(background.per_grey, noise_grey, matched.width_px) + EVEN_SKEW)
+        most_skew = min(most_skew, SURER * photon_skew(look.light.per_grey, noise_grey, matched.width_px) + EVEN_SKEW)
     return count_threshold(matched, list(each(look.see, images)), hidden, relative, look.light, false_spots, most_skew, each)

@@ -77,7 +77,7 @@ class MatchedFilter:
     step : spacing of the grid, px
     grid, tiles : its rows and columns, and those of the tiles
     noise_gain : SD of what it shows of white noise, over that of a pixel
-    row_edge, col_edge : where the tiles begin and end on the grid
+    row_edge, col_edge : where the tiles begin and end on the grid, within the rim
     row_mid, col_mid : where their centres lie
     rim_px : in which no spot is looked for, since half of it would lie outside
     """
@@ -114,7 +114,8 @@ class MatchedFilter:
         put("noise_gain", float(taps[0] ** 2 + 2 * np.sum(taps[1:] ** 2)))
         put("rim_px", 1 + int(np.ceil(2 * self.width_px)))
         for name, n in zip(("row", "col"), grid, strict=True):
-            edge = _edges(n, TILE_PX / step)
+            # along the edges of a frame the filter mirrors it, and noise is up to 1.4 times as much
+            edge = _edges(n, TILE_PX / step, min(self.rim_px // step, n // 4))
             put(f"{name}_edge", edge)
             middle = (edge[1:] + edge[:-1] - 1) / 2
             put(f"{name}_mid", middle)
@@ -146,7 +147,7 @@ class MatchedFilter:
     def filter(self, image: np.ndarray, power: int = 1) -> np.ndarray:
         """Return the filtered image at the points of the grid, sign and still background taken off; taps to a `power`.
 
-        The array is the calling thread's own, and holds until its next call.
+        The array is the calling thread's own, and holds until it calls any filter again.
         """
         from nta.kernels.filter import filter_columns, filter_rows
 
@@ -160,7 +161,7 @@ class MatchedFilter:
     def see(self, frame: np.ndarray, spread: np.ndarray) -> Seen:
         """Return a frame through the filter; `spread`, (tile rows, tile columns) float32, is about the SD of what will be seen.
 
-        The filtered image is the calling thread's own, and holds until its next call.
+        The filtered image is the calling thread's own, and holds until it calls any filter again.
         """
         filtered = self.filter(frame)
         return Seen(frame, filtered, *self.levels(filtered, spread))
@@ -181,7 +182,7 @@ class MatchedFilter:
         """Return what seems to stand `threshold` times the noise over the level, the highest first.
 
         (n, 5): x and y in px, height over the level, level, noise; `noise` is the usual one, (rows, columns) float32. The array is the
-        calling thread's own, and holds until its next call.
+        calling thread's own, and holds until it calls any filter again.
         """
         from nta.kernels.spots import find_maxima
 
@@ -253,9 +254,9 @@ def _room(name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.nda
     return room[:size].reshape(shape)
 
 
-def _edges(n: int, size: float) -> np.ndarray:
-    """Return where the tiles of about `size` begin and end that `n` points are cut into, (tiles + 1,) int64."""
-    return np.linspace(0, n, max(1, round(n / size)) + 1).round().astype(np.int64)
+def _edges(n: int, size: float, rim: int) -> np.ndarray:
+    """Return where the tiles of about `size` begin and end that `n` points within a rim are cut into, (tiles + 1,) int64."""
+    return np.linspace(rim, n - rim, max(1, round(n / size)) + 1).round().astype(np.int64)
 
 
 def spread_of(matched: MatchedFilter, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -18,13 +18,25 @@ UNKNOWN = 1e30  # variance of a pixel that tells nothing
 X, Y, X_SD, Y_SD, PEAK, SNR, WIDTH, MISFIT, SATURATED, STRETCH, ALONG, TELLS_STRETCH, COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 """Columns of a fitted spot; MISFIT is the mean squared residual over its variance in the window, of a good fit 1. STRETCH is by how much
 the spot seems longer than wide, a share of its width, in the direction ALONG (rad), and TELLS_STRETCH the Fisher information on it."""
-EXCESS, LIGHT, LIGHT2, DIAGNOSTICS = 0, 1, 2, 3
-"""Columns of what tells noise of light from misfit: sums of squared residual less background variance, of the model, of its square."""
+EXCESS, LIGHT, MISFITS, DIAGNOSTICS = 0, 1, 2, 3
+"""Columns of what tells noise of light from misfit: sums of the model times squared residual less background variance, and of the
+model's second and third powers, which are the model times the variance that light and misfit add."""
 
 CLIPPED, LIT = 1, 2
 """What there is in a window: saturated pixels, light of other spots."""
 SCORING_STEPS = 12
+SECOND_ORDER = 2.5  # times squared error over squared width: the share by which the inverse information is too small; `error`
 CONVERGED = 0.1  # of a standard error: the last step is shorter, and what is left after it far more so
+
+
+@jit("float64(float64, float64)", **JIT)
+def error(variance: float, width: float) -> float:
+    """Return the error of x, px, where the inverse information at the fitted height is `variance`, px^2; `width` of the spot.
+
+    To the second order in noise, for white noise and a known width, ``variance (1 + 5 e)``, ``e = variance / (2 width^2)``: the place is
+    where the filtered frame is highest, whose slope and curvature are noisy, ``1 + 4 e``, and whose height is too high there, ``1 + e``.
+    """
+    return math.sqrt(variance * (1.0 + SECOND_ORDER * variance / (width * width)))
 
 
 @jit("void(float32[:,::1], float64, float64, float64, float64, int64, float32[::1])", **JIT)
@@ -258,7 +270,7 @@ def judge(
     diagnostic: np.ndarray,
 ) -> None:
     """Write how well the model fits into `spot`, and the sums of `DIAGNOSTICS`; `place` is x, y and one over the width squared."""
-    chi2 = known = excess = light = light2 = np.float32(0.0)
+    chi2 = known = excess = light = misfits = np.float32(0.0)
     plus = cross = of_plus = of_cross = np.float32(0.0)
     height, per_light, per_light2 = np.float32(peak), np.float32(light_variance), np.float32(misfit2)
     nothing, one, two, unknown = np.float32(0.0), np.float32(1.0), np.float32(2.0), np.float32(UNKNOWN)
@@ -272,9 +284,10 @@ def judge(
         weight = there / (base[p] + m * per_light + per_light2 * m * m)
         chi2 += squared * weight
         known += there
-        excess += there * (squared - base[p])
-        light += there * m
-        light2 += there * m * m
+        lit = there * m
+        excess += lit * (squared - base[p])
+        light += lit * m
+        misfits += lit * m * m
         # how the model changes as it is stretched along x, and along the diagonal; both are orthogonal to all that was fitted
         along, across = m * (away_x * away_x - away_y * away_y) * per, two * m * away_x * away_y * per
         plus += left_over * weight * along
@@ -286,7 +299,7 @@ def judge(
     cross /= max(of_cross, np.float32(1e-30))
     spot[STRETCH], spot[ALONG] = math.hypot(plus, cross), 0.5 * math.atan2(cross, plus)
     spot[TELLS_STRETCH] = 0.5 * (of_plus + of_cross)
-    diagnostic[EXCESS], diagnostic[LIGHT], diagnostic[LIGHT2] = excess, light, light2
+    diagnostic[EXCESS], diagnostic[LIGHT], diagnostic[MISFITS] = excess, light, misfits
 
 
 @jit("float64(float32[:,::1], float32[:,::1], float32[:,::1], float64, float64, float64, float64, int64, int64, int64)", **SUMS)
@@ -368,7 +381,7 @@ def fit_gaussian(
         if done:
             break
     spot[X], spot[Y], spot[PEAK], spot[WIDTH] = left + x, top + y, peak, math.exp(log_width)
-    spot[X_SD], spot[Y_SD] = math.sqrt(matrix[1, 1]), math.sqrt(matrix[2, 2])
+    spot[X_SD], spot[Y_SD] = error(matrix[1, 1], spot[WIDTH]), error(matrix[2, 2], spot[WIDTH])
     draw(x, y, spot[WIDTH], side, across, shape)
     place[0], place[1], place[2] = x, y, 1.0 / spot[WIDTH] ** 2
     judge(value, base, shape, grid[0], grid[1], peak, light_variance, misfit2, place, spot, diagnostic)

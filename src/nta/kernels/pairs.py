@@ -24,6 +24,7 @@ from nta.kernels.fit import (
     X,
     Y,
     draw,
+    error,
 )
 
 CLOSEST = 1.0  # filter widths; closer than that two spots are one
@@ -235,6 +236,6 @@ def fit_pair(
         if matrix[k + 1, k + 1] + matrix[k + 2, k + 2] > NOWHERE:
             return False
         spot[PEAK], spot[X], spot[Y], spot[WIDTH] = p[k], left + p[k + 1], top + p[k + 2], math.exp(p[k + 3])
-        spot[X_SD], spot[Y_SD] = math.sqrt(matrix[k + 1, k + 1]), math.sqrt(matrix[k + 2, k + 2])
+        spot[X_SD], spot[Y_SD] = error(matrix[k + 1, k + 1], spot[WIDTH]), error(matrix[k + 2, k + 2], spot[WIDTH])
         spot[MISFIT], spot[STRETCH], spot[TELLS_STRETCH] = chi2 / max(n, 1.0), 0.0, 0.0
     return True
