@@ -114,11 +114,10 @@ def test_refit_at_the_same_counts_stays_and_at_others_follows() -> None:
     truth = np.log(np.where(rng.random(200) < 0.5, 80.0, 200.0))
     matrix, outlier, expected = tracks_of(truth, 0.2, seed=13), np.full((200, 2), 1e-9), np.ones(len(GRID))
     found = fit_density(matrix, expected, outlier)
-    same = refit(matrix, expected, outlier, np.ones(200), found)
+    count = np.where(truth < math.log(126), 2.0, 0.0)
+    same, other = refit(matrix, expected, outlier, np.array([np.ones(200), count]), found)
     assert same.strength == found.strength
     assert same.weight == pytest.approx(found.weight, abs=2e-3)
-    count = np.where(truth < math.log(126), 2.0, 0.0)
-    other = refit(matrix, expected, outlier, count, found)
     assert other.weight[GRID < 126].sum() > 0.95
 
 

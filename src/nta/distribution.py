@@ -277,10 +277,8 @@ def _replicates(problem: _Problem, expected: np.ndarray, density: Density, count
     live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
     live = np.arange(live[0], live[-1] + 1)
     near = Density(density.log_number[live], density.outlier, density.strength)
-    matrix, drawn = np.ascontiguousarray(problem.matrix[:, live]), []
-    for count in counts:
-        used = count > 0
-        fit = refit(matrix[used], expected[live], problem.outliers[used], count[used], near)
+    drawn = []
+    for fit in refit(np.ascontiguousarray(problem.matrix[:, live]), expected[live], problem.outliers, counts, near):
         whole = np.full(len(expected), -300.0)
         whole[live] = fit.log_number
         drawn.append(Density(whole, fit.outlier, fit.strength))
