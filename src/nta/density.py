@@ -15,6 +15,7 @@ LONGEST = 3.0  # step of a ln number
 WEAKEST = 1e-6  # a hold on what neither data nor penalty determine
 BOUNDING_STEPS = 270  # after them the unpenalised likelihood is known to a few units
 SETTLED, LEAST_GAIN = 1e-8, 1e-3  # of the log-likelihood: what a step of the density, and one of the outliers, still promises
+NO_SHARE = 1e-12  # of a track
 TOGETHER, MOST_STEPS, MOST_CURVATURES = 50, 60, 6  # fits at a time; steps and curvatures of one before it is left to the damped climb
 
 
@@ -51,7 +52,8 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
     """
     count = np.ones(len(matrix)) if count is None else count
     number, other = _unpenalised(matrix, expected, outliers, count)
-    theta, most = _log_normal(number), _most(matrix, expected, outliers, count, number, other)
+    theta, flat = _log_normal(number), expectation_steps(matrix, expected, outliers, count, number, other, BOUNDING_STEPS)
+    _, most = likelihood_bounds(matrix, expected, outliers, count, *flat)
     best: tuple[float, Density] | None = None
     # from stiff to soft, each from the one before: a stiff density is unimodal and has one maximum
     for strength in STRENGTHS[::-1]:
@@ -97,6 +99,21 @@ def expectation_steps(
     return number, other
 
 
+def likelihood_bounds(
+    matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray, number: np.ndarray, other: np.ndarray
+) -> tuple[float, float]:
+    """Return the log-likelihood of numbers (k,) and outliers (j,) after a step of `expectation_steps`, and what none exceeds.
+
+    The log-likelihood is concave in the numbers, and those of the best ones expect as many tracks as there are: it is higher by no more
+    than that many times the largest growth the next step would bring, less one.
+    """
+    mixed = np.maximum(matrix @ number + outliers @ other, 1e-300)
+    ratio = count / mixed
+    growth = np.concatenate([(ratio @ matrix) / expected, ratio @ outliers]).max()
+    reached = float(count @ np.log(mixed) - expected @ number - other.sum())
+    return reached, reached + float(count.sum() * max(growth - 1, 0.0))
+
+
 def _unpenalised(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return numbers (k,) and outliers (j,) after a few unpenalised steps from all sizes alike."""
     k, j = matrix.shape[1], outliers.shape[1]
@@ -116,24 +133,17 @@ def _log_normal(number: np.ndarray) -> np.ndarray:
     return np.maximum(theta, -300.0)
 
 
-def _most(
-    matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray, number: np.ndarray, other: np.ndarray
-) -> float:
-    """Return what no density's log-likelihood exceeds: that after more unpenalised steps, and what is left to gain there.
-
-    The log-likelihood is concave in the numbers, and those of the best one expect as many tracks as there are: it is higher by no more
-    than that many times the largest growth the next step would bring, less one.
-    """
-    number, other = expectation_steps(matrix, expected, outliers, count, number, other, BOUNDING_STEPS)
-    mixed = np.maximum(matrix @ number + outliers @ other, 1e-300)
-    growth = max((((count / mixed) @ matrix) / expected).max(), ((count / mixed) @ outliers).max())
-    return float(count @ np.log(mixed) - expected @ number - other.sum() + count.sum() * (growth - 1))
-
-
 def _information(matrix: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray) -> np.ndarray:
     """Return (k, k) the curvature of minus the log-likelihood over ln of the numbers, without the part that vanishes at the truth."""
     weighted = matrix * (np.sqrt(count) / mixed)[:, None]
-    return np.asarray((weighted.T @ weighted) * (number[:, None] * number))
+    # most cells have no share in any track
+    some = np.flatnonzero(weighted.max(axis=0) * number > NO_SHARE)
+    found = np.zeros((len(number), len(number)))
+    if len(some):
+        cells = slice(some[0], some[-1] + 1)
+        weighted = weighted[:, cells]
+        found[cells, cells] = (weighted.T @ weighted) * (number[cells, None] * number[cells])
+    return found
 
 
 def _newton(
@@ -174,7 +184,7 @@ def _newton(
         promised = np.abs(np.einsum("ij,ij->i", step, gradient))
         growth = ratio @ outliers
         joined = np.einsum("ij,ij->i", other[open_], (growth - 1) ** 2)
-        theta[open_] += step * np.minimum(1.0, LONGEST / np.maximum(np.abs(step).max(axis=1), 1e-12))[:, None]
+        theta[open_] += step * (LONGEST / np.maximum(np.abs(step).max(axis=1), LONGEST))[:, None]
         other[open_] *= growth
         stale[open_] = promised > np.maximum(gain[open_] / 2, SETTLED)
         gain[open_] = np.where(stale[open_], np.inf, promised)
@@ -224,7 +234,7 @@ def _climb(
             # the complete-data curvature bounds the step where little is known
             damp = damping * np.diag(expected * number + 1e-3)
             step = np.linalg.solve(curvature + penalty + hold + damp, gradient)
-            step *= min(1.0, LONGEST / max(np.abs(step).max(), 1e-12))
+            step *= LONGEST / max(np.abs(step).max(), LONGEST)
             trial = theta + step
             number_there, diffusing = numbers(trial)
             new_fit, new_mixed = value(number_there, diffusing, other)
