@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 STRENGTHS = 10.0 ** np.arange(-1.0, 5.01, 0.5)
-LONGEST = 3.0  # step of a ln number
+LONGEST, SHORT = 3.0, 0.05  # steps of a ln number
 WEAKEST = 1e-6  # a hold on what neither data nor penalty determine
 BOUNDING_STEPS = 270  # after them the unpenalised likelihood is known to a few units
-SETTLED, LEAST_GAIN = 1e-8, 1e-3  # of the log-likelihood: what a step of the density, and one of the outliers, still promises
+SETTLED, LEAST_GAIN = 1e-8, 1e-3  # of the log-likelihood: what the next step promises where it may go on, and where it must not
 NO_SHARE = 1e-12  # of a track
+ROWS = 4096  # tracks at a time
 TOGETHER, MOST_STEPS, MOST_CURVATURES = 50, 60, 6  # fits at a time; steps and curvatures of one before it is left to the damped climb
 
 
@@ -135,15 +136,16 @@ def _log_normal(number: np.ndarray) -> np.ndarray:
 
 def _information(matrix: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray) -> np.ndarray:
     """Return (k, k) the curvature of minus the log-likelihood over ln of the numbers, without the part that vanishes at the truth."""
-    weighted = matrix * (np.sqrt(count) / mixed)[:, None]
-    # most cells have no share in any track
-    some = np.flatnonzero(weighted.max(axis=0) * number > NO_SHARE)
     found = np.zeros((len(number), len(number)))
-    if len(some):
-        cells = slice(some[0], some[-1] + 1)
-        weighted = weighted[:, cells]
-        found[cells, cells] = (weighted.T @ weighted) * (number[cells, None] * number[cells])
-    return found
+    for first in range(0, len(matrix), ROWS):
+        rows = slice(first, first + ROWS)
+        weighted = matrix[rows] * (np.sqrt(count[rows]) / mixed[rows])[:, None]
+        # most cells have no share in any track
+        some = np.flatnonzero(weighted.max(axis=0) * number > NO_SHARE)
+        if len(some):
+            cells = slice(some[0], some[-1] + 1)
+            found[cells, cells] += weighted[:, cells].T @ weighted[:, cells]
+    return found * (number[:, None] * number)
 
 
 def _newton(
@@ -174,7 +176,7 @@ def _newton(
                 curvature[np.diag_indices(k)] += np.maximum(-fit[row], 0.0) + WEAKEST
                 lower, failed = dpotrf(curvature, lower=1)
                 if failed:
-                    curvatures[i] = MOST_CURVATURES
+                    curvatures[i], inverse[i] = MOST_CURVATURES, np.nan
                 else:
                     lower = np.tril(dpotri(lower, lower=1)[0])
                     inverse[i] = lower + np.tril(lower, -1).T
@@ -188,9 +190,9 @@ def _newton(
         other[open_] *= growth
         stale[open_] = promised > np.maximum(gain[open_] / 2, SETTLED)
         gain[open_] = np.where(stale[open_], np.inf, promised)
-        done = (promised < SETTLED) & (joined < LEAST_GAIN)
-        settled[open_[done]] = True
-        open_ = open_[~done & (curvatures[open_] <= MOST_CURVATURES)]
+        # what still creeps when its curvatures are used up is where the climb would leave it
+        settled[open_] = (promised < LEAST_GAIN) & (joined < LEAST_GAIN) & (np.abs(step).max(axis=1) < SHORT)
+        open_ = open_[~((promised < SETTLED) & (joined < LEAST_GAIN)) & (curvatures[open_] <= MOST_CURVATURES)]
         if not len(open_):
             break
     return theta, other, settled
@@ -248,6 +250,6 @@ def _climb(
         theta, number, damping = trial, number_there, damping / 5
         other = other * (outliers.T @ (count / new_mixed))
         fit, mixed = value(number, diffusing, other)
-        if new_objective - objective < 1e-3 and np.abs(step).max() < 0.05:
+        if new_objective - objective < LEAST_GAIN and np.abs(step).max() < SHORT:
             break
     return theta, other, fit, _information(matrix, number, count, mixed)
