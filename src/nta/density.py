@@ -182,7 +182,7 @@ def _newton(
                     inverse[i] = lower + np.tril(lower, -1).T
                 curvatures[i] += 1
         gradient = fit - theta[open_] @ penalty
-        step = (inverse[open_] @ gradient[:, :, None])[:, :, 0]
+        step = np.array([inverse[i] @ g for i, g in zip(open_, gradient, strict=True)])
         promised = np.abs(np.einsum("ij,ij->i", step, gradient))
         growth = ratio @ outliers
         joined = np.einsum("ij,ij->i", other[open_], (growth - 1) ** 2)
