@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 STRENGTHS = 10.0 ** np.arange(-1.0, 5.01, 0.5)
-LONGEST, SHORT = 3.0, 0.05  # steps of a ln number
+LONGEST, LONGEST_RISE, SHORT = 3.0, 1.0, 0.05  # steps of a ln number
 WEAKEST = 1e-6  # a hold on what neither data nor penalty determine
 BOUNDING_STEPS = 270  # after them the unpenalised likelihood is known to a few units
 SETTLED, LEAST_GAIN = 1e-8, 1e-3  # of the log-likelihood: what the next step promises where it may go on, and where it must not
@@ -186,7 +186,9 @@ def _newton(
         promised = np.abs(np.einsum("ij,ij->i", step, gradient))
         growth = ratio @ outliers
         joined = np.einsum("ij,ij->i", other[open_], (growth - 1) ** 2)
-        theta[open_] += step * (LONGEST / np.maximum(np.abs(step).max(axis=1), LONGEST))[:, None]
+        # the curvature grows with what rises
+        longest = np.maximum(-step, LONGEST / LONGEST_RISE * step).max(axis=1)
+        theta[open_] += step * (LONGEST / np.maximum(longest, LONGEST))[:, None]
         other[open_] *= growth
         stale[open_] = promised > np.maximum(gain[open_] / 2, SETTLED)
         gain[open_] = np.where(stale[open_], np.inf, promised)
