@@ -345,6 +345,30 @@ def brownian_tracks(
     return make_tracks(paths, n_frames=n_frames, **columns)
 
 
+def expected_spans(
+    d_um2_s: float, log_peak: float, threshold: float, width_um: float, miss: float, dt_s: float, n_frames: int, gap: int, cells: int
+) -> np.ndarray:
+    """Return (n_frames + 1,) what `nta.presence._expected` tells of one size: densities over cells of depth that go on frame by frame."""
+    sd = math.sqrt(2 * d_um2_s * dt_s)
+    cell = (width_um * math.sqrt(2 * log_peak) * 1.15 + 3 * sd) / cells
+    z = (np.arange(cells) + 0.5) * cell
+    seen = (1 - miss) * ndtr(threshold * (np.exp(log_peak - 0.5 * (z / width_um) ** 2) - 1))
+    away, mirrored = z - z[:, None], z + z[:, None]
+    move = sum(ndtr((at + cell / 2) / sd) - ndtr((at - cell / 2) / sd) for at in (away, mirrored))
+    soon = move @ seen
+    half_gone = 1 - soon
+    gone = half_gone - gap * (move @ ((1 - seen) * soon))
+    counts = np.zeros(n_frames + 1)
+    # what is asked of the frames beside a track: of none, of one, of two or more
+    chance = {0: np.ones(cells), 1: half_gone, 2: gone if gap else half_gone}
+    for before in range(n_frames):
+        here, missed = 2 * cell * seen * chance[min(before, 2)], np.zeros(cells)
+        for n in range(1, n_frames - before + 1):
+            counts[n] += here @ chance[min(n_frames - before - n, 2)]
+            here, missed = seen * ((here + missed) @ move), gap * (1 - seen) * (here @ move)
+    return counts
+
+
 def best_choice(gain: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the largest total of a matrix's entries, at most one in a row and a column, and the column of each row (-1 for none)."""
     rows, columns = gain.shape

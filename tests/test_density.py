@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nta.density import Density, fit_density, refit, third_differences
+from nta.density import Density, expectation_steps, fit_density, likelihood_bounds, refit, third_differences
 
 GRID = np.geomspace(20.0, 2000.0, 81)  # half as fine as the real one: an eighth of the time
 LN = np.log(GRID)
@@ -114,11 +114,10 @@ def test_refit_at_the_same_counts_stays_and_at_others_follows() -> None:
     truth = np.log(np.where(rng.random(200) < 0.5, 80.0, 200.0))
     matrix, outlier, expected = tracks_of(truth, 0.2, seed=13), np.full((200, 2), 1e-9), np.ones(len(GRID))
     found = fit_density(matrix, expected, outlier)
-    same = refit(matrix, expected, outlier, np.ones(200), found)
+    count = np.where(truth < math.log(126), 2.0, 0.0)
+    same, other = refit(matrix, expected, outlier, np.array([np.ones(200), count]), found)
     assert same.strength == found.strength
     assert same.weight == pytest.approx(found.weight, abs=2e-3)
-    count = np.where(truth < math.log(126), 2.0, 0.0)
-    other = refit(matrix, expected, outlier, count, found)
     assert other.weight[GRID < 126].sum() > 0.95
 
 
@@ -129,3 +128,59 @@ def test_few_tracks_give_a_broad_density_not_an_error(n: int) -> None:
     assert found.weight.sum() == pytest.approx(1)
     assert 40 < quantile_nm(found.weight, 0.5) < 250
     assert np.exp(found.log_number).sum() == pytest.approx(n, rel=0.1)
+
+
+def penalised(matrix: np.ndarray, outlier: np.ndarray, count: np.ndarray, at: Density) -> float:
+    """Return the penalised log-likelihood of a density, one expected track a particle."""
+    number = np.exp(at.log_number)
+    d3 = np.diff(at.log_number, n=3)
+    return float(count @ np.log(matrix @ number + outlier @ at.outlier) - number.sum() - at.outlier.sum() - 0.5 * at.strength * d3 @ d3)
+
+
+def test_refits_are_at_their_maxima() -> None:
+    rng = np.random.default_rng(15)
+    truth = np.log(100.0) + 0.4 * rng.normal(size=200)
+    matrix, outlier = tracks_of(truth, 0.2, seed=16), np.full((200, 2), 1e-9)
+    matrix[:10] *= 1e-9
+    outlier[:10, 0] = 1.0
+    start = fit_density(matrix, np.ones(len(GRID)), outlier)
+    counts = rng.poisson(1.0, (52, 200)).astype(float)
+    found = refit(matrix, np.ones(len(GRID)), outlier, counts, start)
+    assert len(found) == 52
+    for count, density in list(zip(counts, found, strict=True))[::10]:
+        best = penalised(matrix, outlier, count, density)
+        assert best > penalised(matrix, outlier, count, start)
+        for change in (*rng.normal(scale=0.01, size=(5, len(GRID))), 0.05 * (LN - LN.mean()), np.full(len(GRID), -0.05)):
+            near = Density(density.log_number + change, density.outlier, start.strength)
+            assert penalised(matrix, outlier, count, near) < best + 1e-6
+        assert density.outlier == pytest.approx([count[:10].sum(), 0], abs=0.1)
+        assert np.exp(density.log_number).sum() == pytest.approx(count[10:].sum(), abs=0.1)
+
+
+def test_refits_do_not_know_of_each_other() -> None:
+    rng = np.random.default_rng(17)
+    matrix, outlier = tracks_of(np.log(rng.uniform(80, 200, 150)), 0.2, seed=18), np.full((150, 2), 1e-9)
+    start = fit_density(matrix, np.ones(len(GRID)), outlier)
+    counts = rng.poisson(1.0, (55, 150)).astype(float)
+    together = refit(matrix, np.ones(len(GRID)), outlier, counts, start)
+    for i in (0, 49, 54):
+        (alone,) = refit(matrix, np.ones(len(GRID)), outlier, counts[i : i + 1], start)
+        assert alone.log_number == pytest.approx(together[i].log_number, abs=1e-4)
+
+
+def test_likelihood_lies_within_its_bounds() -> None:
+    truth = np.log(np.random.default_rng(19).uniform(80, 200, 200))
+    matrix, outlier, ones = tracks_of(truth, 0.2, seed=20), np.full((200, 2), 1e-3), np.ones(200)
+    expected = np.linspace(3, 1, len(GRID))
+    at = np.full(len(GRID), 2.0), np.full(2, 1.0)
+    before, bounds = -np.inf, []
+    for steps in (1, 10, 100, 2000):
+        at = expectation_steps(matrix, expected, outlier, ones, *at, steps)
+        reached, most = likelihood_bounds(matrix, expected, outlier, ones, *at)
+        by_hand = np.sum(np.log(matrix @ at[0] + outlier @ at[1])) - expected @ at[0] - at[1].sum()
+        assert reached == pytest.approx(by_hand, rel=1e-12)
+        assert before < reached <= most
+        before = reached
+        bounds.append(most)
+    assert all(most >= before for most in bounds)
+    assert bounds[-1] - before < 1.0 < bounds[0] - before

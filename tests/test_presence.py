@@ -9,7 +9,7 @@ import pytest
 from scipy.special import ndtr
 
 from nta.diffusion import Diffusion, size_grid_nm
-from nta.presence import Presence, _expected, _log_snr, find_presence, span_frames
+from nta.presence import DEPTH_CELLS, Presence, _expected, _log_snr, find_presence, span_frames
 from nta.tracks import Tracks
 
 DT = 0.04
@@ -74,6 +74,16 @@ def test_every_detection_is_in_one_track(miss: float) -> None:
     for k in range(3):
         detections = n_frames * np.trapezoid(seen_at(z, log_peak[k], threshold, width, miss), z)
         assert np.arange(n_frames + 1) @ expected[:, k] == pytest.approx(detections, rel=0.01)
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 3, 4, 17, 40])
+@pytest.mark.parametrize("gap", [0, 1])
+def test_powers_of_a_step_are_as_good_as_many_steps(gap: int, n_frames: int) -> None:
+    log_peak = np.array([0.4, 1.0, 2.0])
+    expected = _expected(D, log_peak, 5.0, 2.5, 0.08, DT, n_frames, gap)
+    for k, d in enumerate(D):
+        slow = naive.expected_spans(d, log_peak[k], 5.0, 2.5, 0.08, DT, n_frames, gap, DEPTH_CELLS)
+        assert expected[:, k] == pytest.approx(slow, rel=1e-9)
 
 
 @pytest.mark.parametrize("width", [2.0, 1e6])

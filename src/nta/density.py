@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 STRENGTHS = 10.0 ** np.arange(-1.0, 5.01, 0.5)
+LONGEST, LONGEST_RISE, SHORT = 3.0, 1.0, 0.05  # steps of a ln number
 WEAKEST = 1e-6  # a hold on what neither data nor penalty determine
+BOUNDING_STEPS = 270  # after them the unpenalised likelihood is known to a few units
+SETTLED, LEAST_GAIN = 1e-8, 1e-3  # of the log-likelihood: what the next step promises where it may go on, and where it must not
+NO_SHARE = 1e-12  # of a track
+ROWS = 4096  # tracks at a time
+TOGETHER, MOST_STEPS, MOST_CURVATURES = 50, 60, 6  # fits at a time; steps and curvatures of one before it is left to the damped climb
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,10 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
     count : (m,) times each track counts; 1 unless given
     """
     count = np.ones(len(matrix)) if count is None else count
-    start = _em(matrix, expected, outliers, count)
+    number, other = _unpenalised(matrix, expected, outliers, count)
+    theta, flat = _log_normal(number), expectation_steps(matrix, expected, outliers, count, number, other, BOUNDING_STEPS)
+    _, most = likelihood_bounds(matrix, expected, outliers, count, *flat)
     best: tuple[float, Density] | None = None
-    theta, other = start
     # from stiff to soft, each from the one before: a stiff density is unimodal and has one maximum
     for strength in STRENGTHS[::-1]:
         theta, other, fit, curvature = _climb(matrix, expected, outliers, count, theta, other, strength)
@@ -58,14 +65,23 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
         evidence = value + 0.5 * (len(theta) - 3) * np.log(strength) - 0.5 * log_det
         if best is None or evidence > best[0]:
             best = (evidence, Density(theta, other, float(strength)))
+        if evidence + most - value < best[0]:
+            break  # a softer one can win no more than that, and its price only rises
     assert best is not None
     return best[1]
 
 
-def refit(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray, near: Density) -> Density:
-    """Fit again with other counts at the same strength, starting from `near`."""
-    theta, other, _, _ = _climb(matrix, expected, outliers, count, near.log_number, near.outlier, near.strength)
-    return Density(theta, other, near.strength)
+def refit(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, counts: np.ndarray, near: Density) -> list[Density]:
+    """Fit again with each of some other counts, (b, m), at the same strength, starting from `near`."""
+    found = []
+    for some in (counts[first : first + TOGETHER] for first in range(0, len(counts), TOGETHER)):
+        theta, other, settled = _newton(matrix, expected, outliers, some, near)
+        for i in np.flatnonzero(~settled):
+            used = some[i] > 0
+            start = near.log_number, near.outlier, near.strength
+            theta[i], other[i], _, _ = _climb(matrix[used], expected, outliers[used], some[i, used], *start)
+        found += [Density(t, o, near.strength) for t, o in zip(theta, other, strict=True)]
+    return found
 
 
 def expectation_steps(
@@ -84,20 +100,104 @@ def expectation_steps(
     return number, other
 
 
-def _em(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a start: a log-normal by moments of a few unpenalised steps."""
+def likelihood_bounds(
+    matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray, number: np.ndarray, other: np.ndarray
+) -> tuple[float, float]:
+    """Return the log-likelihood of numbers (k,) and outliers (j,) after a step of `expectation_steps`, and what none exceeds.
+
+    The log-likelihood is concave in the numbers, and those of the best ones expect as many tracks as there are: it is higher by no more
+    than that many times the largest growth the next step would bring, less one.
+    """
+    mixed = np.maximum(matrix @ number + outliers @ other, 1e-300)
+    ratio = count / mixed
+    growth = np.concatenate([(ratio @ matrix) / expected, ratio @ outliers]).max()
+    reached = float(count @ np.log(mixed) - expected @ number - other.sum())
+    return reached, reached + float(count.sum() * max(growth - 1, 0.0))
+
+
+def _unpenalised(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers (k,) and outliers (j,) after a few unpenalised steps from all sizes alike."""
     k, j = matrix.shape[1], outliers.shape[1]
     number = np.full(k, count.sum() / k) / expected
-    other = np.full(j, 0.01 * count.sum())
-    number, other = expectation_steps(matrix, expected, outliers, count, number, other, 30)
-    index = np.arange(k)
+    return expectation_steps(matrix, expected, outliers, count, number, np.full(j, 0.01 * count.sum()), 30)
+
+
+def _log_normal(number: np.ndarray) -> np.ndarray:
+    """Return ln numbers, (k,), of the log-normal that has the moments of those given."""
+    index = np.arange(len(number))
     number = np.maximum(number, 1e-280)  # where nothing diffuses
     weight = number / number.sum()
     mean = weight @ index
     variance = max(weight @ (index - mean) ** 2, 1.0)
     theta = -0.5 * (index - mean) ** 2 / variance
     theta += np.log(number.sum() / np.exp(theta).sum())
-    return np.maximum(theta, -300.0), other
+    return np.maximum(theta, -300.0)
+
+
+def _information(matrix: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray) -> np.ndarray:
+    """Return (k, k) the curvature of minus the log-likelihood over ln of the numbers, without the part that vanishes at the truth."""
+    found = np.zeros((len(number), len(number)))
+    for first in range(0, len(matrix), ROWS):
+        rows = slice(first, first + ROWS)
+        weighted = matrix[rows] * (np.sqrt(count[rows]) / mixed[rows])[:, None]
+        # most cells have no share in any track
+        some = np.flatnonzero(weighted.max(axis=0) * number > NO_SHARE)
+        if len(some):
+            cells = slice(some[0], some[-1] + 1)
+            found[cells, cells] += weighted[:, cells].T @ weighted[:, cells]
+    return found * (number[:, None] * number)
+
+
+def _newton(
+    matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, counts: np.ndarray, near: Density
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Maximise the penalised likelihoods of a few counts, (b, m), side by side; the outliers by EM beside them.
+
+    Each fit keeps its curvature for as long as a step promises less than half the gain of the one before. Returns ln numbers, (b, k),
+    outliers, (b, j), and which fits settled, (b,).
+    """
+    from scipy.linalg.lapack import dpotrf, dpotri
+
+    b, k = len(counts), len(expected)
+    penalty = near.strength * third_differences(k)
+    theta, other = np.tile(near.log_number, (b, 1)), np.tile(near.outlier, (b, 1))
+    inverse, curvatures, stale, gain = np.empty((b, k, k)), np.zeros(b, int), np.ones(b, bool), np.full(b, np.inf)
+    settled, open_ = np.zeros(b, bool), np.arange(b)
+    for _ in range(MOST_STEPS):
+        number = np.exp(np.clip(theta[open_], -300, 50))
+        mixed = np.maximum(number @ matrix.T + other[open_] @ outliers.T, 1e-300)
+        ratio = counts[open_] / mixed
+        fit = number * (ratio @ matrix - expected)
+        for row, i in enumerate(open_):
+            if stale[i]:
+                used = counts[i] > 0
+                curvature = _information(matrix[used], number[row], counts[i, used], mixed[row, used]) + penalty
+                # what is too many already has its whole curvature; what is too few would bend the other way
+                curvature[np.diag_indices(k)] += np.maximum(-fit[row], 0.0) + WEAKEST
+                lower, failed = dpotrf(curvature, lower=1)
+                if failed:
+                    curvatures[i], inverse[i] = MOST_CURVATURES, np.nan
+                else:
+                    lower = np.tril(dpotri(lower, lower=1)[0])
+                    inverse[i] = lower + np.tril(lower, -1).T
+                curvatures[i] += 1
+        gradient = fit - theta[open_] @ penalty
+        step = np.array([inverse[i] @ g for i, g in zip(open_, gradient, strict=True)])
+        promised = np.abs(np.einsum("ij,ij->i", step, gradient))
+        growth = ratio @ outliers
+        joined = np.einsum("ij,ij->i", other[open_], (growth - 1) ** 2)
+        # the curvature grows with what rises
+        longest = np.maximum(-step, LONGEST / LONGEST_RISE * step).max(axis=1)
+        theta[open_] += step * (LONGEST / np.maximum(longest, LONGEST))[:, None]
+        other[open_] *= growth
+        stale[open_] = promised > np.maximum(gain[open_] / 2, SETTLED)
+        gain[open_] = np.where(stale[open_], np.inf, promised)
+        # what still creeps when its curvatures are used up is where the climb would leave it
+        settled[open_] = (promised < LEAST_GAIN) & (joined < LEAST_GAIN) & (np.abs(step).max(axis=1) < SHORT)
+        open_ = open_[~((promised < SETTLED) & (joined < LEAST_GAIN)) & (curvatures[open_] <= MOST_CURVATURES)]
+        if not len(open_):
+            break
+    return theta, other, settled
 
 
 def _climb(
@@ -119,27 +219,29 @@ def _climb(
     hold = WEAKEST * np.eye(k)
     damping = 1e-3
 
-    def value_at(t: np.ndarray, o: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def numbers(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         number = np.exp(np.clip(t, -300, 50))
-        mixed = np.maximum(matrix @ number + outliers @ o, 1e-300)
-        fit = float(count @ np.log(mixed) - expected @ number - o.sum())
-        return fit, number, mixed
+        return number, matrix @ number
 
-    fit, number, mixed = value_at(theta, other)
+    def value(number: np.ndarray, diffusing: np.ndarray, o: np.ndarray) -> tuple[float, np.ndarray]:
+        mixed = np.maximum(diffusing + outliers @ o, 1e-300)
+        return float(count @ np.log(mixed) - expected @ number - o.sum()), mixed
+
+    number, diffusing = numbers(theta)
+    fit, mixed = value(number, diffusing, other)
     for _ in range(iterations):
-        shares = matrix * (number / mixed[:, None])
-        gradient = count @ shares - expected * number - penalty @ theta
-        weighted = shares * np.sqrt(count)[:, None]
-        curvature = weighted.T @ weighted
+        gradient = number * ((count / mixed) @ matrix - expected) - penalty @ theta
+        curvature = _information(matrix, number, count, mixed)
         objective = fit - 0.5 * theta @ penalty @ theta
         improved = False
         for _ in range(12):
             # the complete-data curvature bounds the step where little is known
             damp = damping * np.diag(expected * number + 1e-3)
             step = np.linalg.solve(curvature + penalty + hold + damp, gradient)
-            step *= min(1.0, 3.0 / max(np.abs(step).max(), 1e-12)) if np.abs(step).max() > 3.0 else 1.0
+            step *= LONGEST / max(np.abs(step).max(), LONGEST)
             trial = theta + step
-            new_fit, _, new_mixed = value_at(trial, other)
+            number_there, diffusing = numbers(trial)
+            new_fit, new_mixed = value(number_there, diffusing, other)
             new_objective = new_fit - 0.5 * trial @ penalty @ trial
             if new_objective >= objective - 1e-9:
                 improved = True
@@ -147,11 +249,9 @@ def _climb(
             damping = max(damping, 1e-6) * 8
         if not improved:
             break
-        theta, damping = trial, damping / 5
+        theta, number, damping = trial, number_there, damping / 5
         other = other * (outliers.T @ (count / new_mixed))
-        fit, number, mixed = value_at(theta, other)
-        if new_objective - objective < 1e-3 and np.abs(step).max() < 0.05:
+        fit, mixed = value(number, diffusing, other)
+        if new_objective - objective < LEAST_GAIN and np.abs(step).max() < SHORT:
             break
-    shares = matrix * (number / mixed[:, None])
-    weighted = shares * np.sqrt(count)[:, None]
-    return theta, other, fit, weighted.T @ weighted
+    return theta, other, fit, _information(matrix, number, count, mixed)

@@ -68,6 +68,7 @@ FIT_TRACKS, FIT_GROUPS, FIT_GRID = 600, 6, 40
 # known
 PRIOR = (np.array([np.log(0.05), np.log(1.25), -5.0]), np.array([0.5, 0.05, 1.0]))
 CORRELATED_PRIOR = (np.array([np.log(0.05), np.log(0.5), -5.0]), np.array([1.0, 1.5, 1.0]))
+BLOCK_SPOTS = 50_000  # whose neighbours are looked for at a time
 EXPOSURES = 13  # tried from none to a whole frame
 EXPOSURE_SHORT = 0.06  # frames; false links and missed smears shorten what is read by 0.03 at 100 and 200 nm, 0.13 at 60 nm
 
@@ -289,10 +290,13 @@ def _loneliest(tracks: Tracks, owner: np.ndarray) -> np.ndarray:
     from scipy.spatial import cKDTree
 
     spots, reach = tracks.spots, tracks.gate_px[0] / 2
-    # frames far apart in a third coordinate: one tree for the whole video
-    tree = cKDTree(np.column_stack([spots.x_px, spots.y_px, spots.frame * (4.0 * reach)]))
+    order = np.argsort(spots.frame, kind="stable")
     met = np.zeros(len(spots), bool)
-    met[np.unique(tree.query_pairs(reach, output_type="ndarray"))] = True
+    blocks = np.linspace(0, spots.n_frames, 2 + len(spots) // BLOCK_SPOTS).astype(int)
+    for some in np.split(order, np.searchsorted(spots.frame[order], blocks[1:-1])):
+        # frames far apart in a third coordinate: one tree for many of them
+        tree = cKDTree(np.column_stack([spots.x_px[some], spots.y_px[some], spots.frame[some] * (4.0 * reach)]))
+        met[some[np.unique(tree.query_pairs(reach, output_type="ndarray"))]] = True
     share = (np.add.reduceat(met, tracks.start[:-1], dtype=float) / tracks.n_spots)[owner]
     allowed = np.flatnonzero(share <= np.sort(share)[min(FIT_TRACKS, len(share)) - 1])
     return allowed[_spread(len(allowed))]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from nta import medium
-from nta.density import Density, expectation_steps, fit_density, refit
+from nta.density import Density, expectation_steps, fit_density, likelihood_bounds, refit
 from nta.diffusion import DROP_95, Diffusion, size_grid_nm
 from nta.errors import Notice
 from nta.mixture import Mixture, fit_mixture
@@ -24,7 +24,7 @@ REPLICATES = 200
 # number of independent particles
 UNEVENNESS = np.pi / 2
 LIVE = 30.0  # e^-30 of the largest cell is nothing
-EMPTYING_STEPS = 300
+EMPTYING_STEPS, LOOK_STEPS = 300, 10
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
 
 
@@ -277,10 +277,8 @@ def _replicates(problem: _Problem, expected: np.ndarray, density: Density, count
     live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
     live = np.arange(live[0], live[-1] + 1)
     near = Density(density.log_number[live], density.outlier, density.strength)
-    matrix, drawn = np.ascontiguousarray(problem.matrix[:, live]), []
-    for count in counts:
-        used = count > 0
-        fit = refit(matrix[used], expected[live], problem.outliers[used], count[used], near)
+    drawn = []
+    for fit in refit(np.ascontiguousarray(problem.matrix[:, live]), expected[live], problem.outliers, counts, near):
         whole = np.full(len(expected), -300.0)
         whole[live] = fit.log_number
         drawn.append(Density(whole, fit.outlier, fit.strength))
@@ -318,18 +316,26 @@ def _emptiable(
     The edges give way by what the scale of all diameters is uncertain.
     """
     live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
-    matrix, outliers, expected = np.ascontiguousarray(problem.matrix[:, live]), problem.outliers, expected[live]
-    log_number, grid, once = density.log_number[live], size_grid_nm()[live], np.ones(len(matrix))
+    matrix, expected, log_number, grid = problem.matrix[:, live], expected[live], density.log_number[live], size_grid_nm()[live]
+    once = np.ones(len(matrix))
     slack = float(np.exp(1.96 * scale_sd))
 
-    def best(allowed: np.ndarray) -> float:
-        number = np.where(allowed, np.exp(np.maximum(log_number, log_number.max() - 12)), 0.0)
-        start = np.maximum(density.outlier, 1e-9)
-        number, other = expectation_steps(matrix, expected, outliers, once, number, start, EMPTYING_STEPS)
-        return float(np.sum(np.log(np.maximum(matrix @ number + outliers @ other, 1e-300))) - number @ expected - other.sum())
+    def climb(allowed: np.ndarray) -> Iterator[tuple[float, float]]:
+        """Yield from time to time what the likelihood has come to, and what it will never exceed."""
+        args = np.ascontiguousarray(matrix[:, allowed]), expected[allowed], problem.outliers, once
+        at = np.exp(np.maximum(log_number, log_number.max() - 12))[allowed], np.maximum(density.outlier, 1e-9)
+        for _ in range(EMPTYING_STEPS // LOOK_STEPS):
+            at = expectation_steps(*args, *at, LOOK_STEPS)
+            yield likelihood_bounds(*args, *at)
+
+    *_, (full, _) = climb(np.ones(len(live), bool))
+    least = full - DROP_95 * tracks_per_particle
 
     def test(inside: np.ndarray) -> bool:
-        return full - best(~inside) < DROP_95 * tracks_per_particle
+        reached = -np.inf
+        for reached, most in climb(~inside):
+            if reached > least or most <= least:
+                break  # no step loses what the ones before have gained
+        return reached > least
 
-    full = best(np.ones(len(expected), bool))
     return lambda low_nm, high_nm: test((grid >= low_nm * slack) & (grid * slack < high_nm))

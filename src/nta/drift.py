@@ -49,6 +49,7 @@ FEWEST_TRACKS = 64
 ROOM = 8.0  # typical walks of a track in the field's shorter side
 STUCK = 0.1  # of the mean squared step: whoever steps less does not follow the flow
 MATTERS = 0.01  # of a diffusion coefficient
+ROWS = 50_000  # places at a time
 
 
 @dataclass(frozen=True)
@@ -298,8 +299,9 @@ def _convection(
 
     def flow(at_px: np.ndarray) -> np.ndarray:
         moved = np.tile(-mean, (len(at_px), 1))
-        for term, coefficient in zip(terms(at_px, found), fit, strict=True):
-            moved += term[:, None] * coefficient
+        for some in (slice(first, first + ROWS) for first in range(0, len(at_px), ROWS)):
+            for term, coefficient in zip(terms(at_px[some], found), fit, strict=True):
+                moved[some] += term[:, None] * coefficient
         return moved
 
     shift = rms**2 / 2 / diffusive * _coherence(int(np.median(steps[moving])), variance, diffusive)

@@ -134,19 +134,11 @@ def _expected(
     """
     from scipy.special import ndtr
 
-    k = len(diffusion_um2_s)
     reach = width_um * np.sqrt(2 * log_peak) * 1.15 + 3.0 * np.sqrt(2 * diffusion_um2_s * dt_s)
     cell = reach / DEPTH_CELLS
     z = (np.arange(DEPTH_CELLS) + 0.5) * cell[:, None]
     seen = (1 - miss) * ndtr(threshold * np.expm1(log_peak[:, None] - 0.5 * (z / width_um) ** 2))
-    sd = np.sqrt(2 * diffusion_um2_s * dt_s)[:, None, None]
-    upper, lower = z[:, None, :] + 0.5 * cell[:, None, None], z[:, None, :] - 0.5 * cell[:, None, None]
-    here = z[:, :, None]
-    # from cell i to cell j, or to its mirror image behind the centre
-    move = ndtr((upper - here) / sd) - ndtr((lower - here) / sd) + ndtr((-lower - here) / sd) - ndtr((-upper - here) / sd)
-
-    def onward(density: np.ndarray) -> np.ndarray:
-        return np.matmul(density[:, None, :], move)[:, 0, :]
+    move = _moves(cell / np.sqrt(2 * diffusion_um2_s * dt_s))
 
     def chance(value: np.ndarray) -> np.ndarray:
         return np.matmul(move, value[:, :, None])[:, :, 0]
@@ -154,28 +146,71 @@ def _expected(
     soon = chance(seen)
     half_gone = 1 - soon  # not in the next frame, after which the video begins or ends
     gone = half_gone - gap * chance((1 - seen) * soon)  # nor, where that is waited for, in the one after
-    measure = 2 * cell[:, None]  # both halves of the sheet
-    counts = np.zeros((n_frames + 1, k))
-    # tracks that begin inside the video, in its second frame, in its first
-    begun = [seen * before * measure for before in (gone, half_gone, 1.0)]
-    states = [(now, np.zeros_like(now)) for now in begun]
-    for n in range(1, n_frames + 1):
-        inside, near, cut = (now for now, _ in states)
-        room = n_frames - n
-        if room == 0:
-            counts[n] = np.sum(cut, axis=1)
-        elif gap and room == 1:
-            counts[n] = 2 * np.sum(near, axis=1)
-        elif gap and room == 2:
-            counts[n] = 2 * np.sum(inside, axis=1) + np.sum(near * half_gone, axis=1)
-        elif gap:
-            counts[n] = np.sum(inside * (2 + 2 * half_gone + (room - 3) * gone), axis=1)
-        else:
-            counts[n] = np.sum(inside * (2 + (room - 1) * gone), axis=1)
-        if n > 50 and counts[n].max() < 1e-9 * counts.max():
-            break
-        states = [(seen * onward(a + b), gap * (1 - seen) * onward(a)) for a, b in states]
-    return counts
+    beside = np.stack([np.ones_like(seen), half_gone, gone], axis=2)
+    counts = np.zeros((n_frames + 1, len(cell)))
+    for k in range(len(cell)):
+        counts[1:, k] = _spans(_power_products(*_symmetric(move[k], seen[k], gap, beside[k]), n_frames), gap)
+    return counts * (2 * cell)  # both halves of the sheet
+
+
+def _spans(chance: np.ndarray, gap: int) -> np.ndarray:
+    """Return (n,) how many tracks of 1, 2 ... n frames a video of n has, of their chances by what is beside either end, (n, 3, 3).
+
+    That is the video's end, or one frame and the video's end, which only counts where one is waited for, or two frames. A track read
+    backwards is as likely.
+    """
+    n = len(chance)
+    counts = np.arange(n - 2 - 2 * gap, -2 - 2 * gap, -1) * chance[:, 2, 2] + 2 * (chance[:, 0, 2] + gap * chance[:, 1, 2])
+    if gap:
+        counts[-3:-2] = 2 * chance[-3:-2, 0, 2] + chance[-3:-2, 1, 1]
+        counts[-2:-1] = 2 * chance[-2:-1, 0, 1]
+    counts[-1] = chance[-1, 0, 0]
+    return np.asarray(counts)
+
+
+def _moves(cell: np.ndarray) -> np.ndarray:
+    """Return (k, DEPTH_CELLS, DEPTH_CELLS) chances to get from one cell into another, or its mirror image behind the centre.
+
+    `cell` is the width of a cell in SD of a step, (k,).
+    """
+    from scipy.special import ndtr
+
+    edge = np.arange(2 * DEPTH_CELLS + 1) - 0.5
+    below = ndtr(-edge * cell[:, None])
+    across = below[:, :-1] - below[:, 1:]  # so many cells further
+    i = np.arange(DEPTH_CELLS)
+    return np.asarray(across[:, np.abs(i - i[:, None])] + across[:, i + i[:, None] + 1])
+
+
+def _symmetric(move: np.ndarray, seen: np.ndarray, gap: int, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (d, d) matrix of a step between seen and, where one is waited for, missed, and what is `beside` tracks, (d, j).
+
+    In the roots of the chances to be seen and missed it is symmetric, since `move` is. After two misses in succession there is no track.
+    """
+    c = len(seen)
+    root = np.sqrt(np.concatenate([seen, 1 - seen])[: (1 + gap) * c])
+    step, ends = np.zeros((len(root), len(root))), np.zeros((len(root), beside.shape[1]))
+    step[:c] = np.concatenate([move] * (1 + gap), axis=1) * root[:c, None] * root
+    step[c:, :c] = step[:c, c:].T
+    ends[:c] = beside * root[:c, None]
+    return step, ends
+
+
+def _power_products(step: np.ndarray, ends: np.ndarray, n: int) -> np.ndarray:
+    """Return (n, j, j) the products ``ends^T step^i ends`` for i below `n`, of a symmetric (d, d) matrix and j vectors, (d, j).
+
+    About sqrt(n) powers on either side: those below m, and the multiples of m.
+    """
+    few, power, m = ends, step, 1
+    while m * m < n:
+        few = np.concatenate([few, power @ few], axis=1)
+        power, m = power @ power, 2 * m
+    many = [ends]
+    while len(many) * m < n:
+        many.append(power @ many[-1])
+    j = ends.shape[1]
+    products = np.concatenate(many, axis=1).T @ few
+    return np.asarray(products.reshape(len(many), j, m, j).transpose(0, 2, 1, 3).reshape(-1, j, j)[:n])
 
 
 def _profiled(matrix: np.ndarray, expected: np.ndarray, iterations: int = 40) -> float:
