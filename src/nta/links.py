@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nta.odds import Clock, Odds, Pass, at_rest, first_odds, learn_odds
+from nta.odds import Clock, Odds, Pass, first_odds, learn_odds
 from nta.spots import Spots
 
 
@@ -75,17 +75,18 @@ def _link(spots: Spots, clock: Clock, odds: Odds) -> Pass:
 
     n = len(spots)
     previous, particle, chance = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
-    x, y = at_rest(spots, odds.path_px)
     brightness = odds.brightness(spots.snr)
-    level = odds.level(brightness)
     link(
-        x,
-        y,
-        0.5 * (spots.x_sd_px**2 + spots.y_sd_px**2),
+        spots.x_px,
+        spots.y_px,
+        odds.path_px[clock.time],
+        spots.x_sd_px,
+        spots.y_sd_px,
         brightness,
-        np.exp(odds.table[3])[level],
-        np.take(odds.table[: odds.gap + 1], level, axis=1),
-        odds.table[2][level],
+        odds.level(brightness),
+        np.exp(odds.table[3]),
+        odds.table[: odds.gap + 1],
+        odds.table[2],
         clock.first,
         clock.time,
         odds.gates_px(clock),

@@ -98,7 +98,7 @@ class Odds:
     def level(self, brightness: np.ndarray) -> np.ndarray:
         """Return the column of the table nearest to each brightness."""
         step = max(self.highest - self.lowest, 1e-9) / (LEVELS - 1)
-        return np.clip((brightness - self.lowest) / step + 0.5, 0, LEVELS - 1).astype(np.int64)
+        return np.clip((brightness - self.lowest) / step + 0.5, 0, LEVELS - 1).astype(np.int16)
 
 
 @dataclass(frozen=True)
