@@ -8,7 +8,7 @@ from math import lgamma
 
 import numpy as np
 
-from nta.flow import find_flow
+from nta.flow import find_cluster
 from nta.spots import Spots
 
 GATE_SD = 4.0  # exp(-4^2 / 2) = 0.03 % of the fastest steps are longer
@@ -154,19 +154,19 @@ def _flow_without_links(spots: Spots, clock: Clock) -> tuple[np.ndarray, float |
     in_frame = min(len(spots) / len(clock.time), float(FLOW_CROWD))
     n_pairs = int(np.clip(FLOW_SPOTS / (2 * in_frame), *FLOW_PAIRS))
     pairs = pairs[np.unique(np.linspace(0, len(pairs) - 1, n_pairs).astype(int))] if len(pairs) else pairs
-    number = clock.number
-    chosen = np.isin(number, np.concatenate([pairs, pairs + 1]))
-    x, y = spots.x_px, spots.y_px
-    wide, high = np.ptp(x), np.ptp(y)
+    frames = np.unique(np.concatenate([pairs, pairs + 1]))
+    rows = np.concatenate([np.empty(0, np.int64), *(np.arange(clock.first[f], clock.first[f + 1]) for f in frames)])
+    number = np.repeat(frames, np.diff(clock.first)[frames])
+    x, y = spots.x_px[rows], spots.y_px[rows]
+    (left, wide), (top, high) = ((float(c.min()), float(np.ptp(c))) for c in (spots.x_px, spots.y_px))
     # of a crowd the middle is enough
-    share = min(1.0, float(np.sqrt(FLOW_CROWD * 2 * n_pairs / max(int(chosen.sum()), 1))))
+    share = min(1.0, float(np.sqrt(FLOW_CROWD * 2 * n_pairs / max(len(rows), 1))))
     size = int(share * min(wide, high))
-    chosen &= (np.abs(x - x.min() - wide / 2) <= share * wide / 2) & (np.abs(y - y.min() - high / 2) <= share * high / 2)
-    if np.count_nonzero(chosen) < FLOW_FEWEST or size < FLOW_SMALLEST_PX:
+    middle = (np.abs(x - left - wide / 2) <= share * wide / 2) & (np.abs(y - top - high / 2) <= share * high / 2)
+    if np.count_nonzero(middle) < FLOW_FEWEST or size < FLOW_SMALLEST_PX:
         return np.zeros(2), None
-    rows = {name: getattr(spots, name)[chosen] for name in Spots.ROWS} | {"frame": number[chosen]}
-    flow = find_flow(replace(spots, **rows), pairs, size)
-    return (np.zeros(2), None) if flow is None else (np.array([flow.x_px, flow.y_px]) / lapse, flow.step_px / np.sqrt(lapse))
+    found = find_cluster(number[middle], x[middle], y[middle], pairs, size)
+    return (np.zeros(2), None) if found is None else (np.array(found.centre) / lapse, found.step_px / np.sqrt(lapse))
 
 
 def _widest(density: float, fastest_px: float) -> float:
