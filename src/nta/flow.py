@@ -142,9 +142,7 @@ def _peak(x: np.ndarray, y: np.ndarray, reach_px: float) -> tuple[float, float] 
     return (float(middle[i]), float(middle[j])) if smooth[i, j] > chance + SURE * noise else None
 
 
-def _mixture(
-    x: np.ndarray, y: np.ndarray, centre: tuple[float, float], radius_px: float
-) -> tuple[np.ndarray, tuple[float, float], float]:
+def _mixture(x: np.ndarray, y: np.ndarray, centre: tuple[float, float], radius_px: float) -> tuple[np.ndarray, tuple[float, float], float]:
     """Fit ``A N(d; centre, step^2) + B`` within the radius; return each one's chance to be of one particle, centre and step."""
     variance, inside = PEAK_PX**2, np.pi * radius_px**2
     count = 0.5 * len(x)
