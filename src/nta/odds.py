@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from math import lgamma
 
 import numpy as np
@@ -206,14 +205,14 @@ def learn_odds(spots: Spots, clock: Clock, links: Pass, widest_px: float) -> Odd
 
 def _follow_flow(spots: Spots, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Return the path of the common motion: the median velocity of the steps from spots `i` to `j` in pieces of the video, interpolated."""
-    lapse = spots.frame[j] - spots.frame[i]
     pieces = max(1, len(j) // LINKS_IN_BLOCK)
-    bound = np.linspace(0, len(j), pieces + 1).astype(int)
-    middle = np.array([0.5 * (spots.frame[j[a]] + spots.frame[j[b - 1]]) - 0.5 for a, b in pairwise(bound)])
+    length = len(j) // pieces
+    rows = np.linspace(0, len(j) - length, pieces).astype(int)[:, None] + np.arange(length)
+    middle = 0.5 * (spots.frame[j[rows[:, 0]]] + spots.frame[j[rows[:, -1]]]) - 0.5
+    lapse = spots.frame[j] - spots.frame[i]
     velocity = np.empty((spots.n_frames - 1, 2))
     for axis, at in enumerate((spots.x_px, spots.y_px)):
-        rate = (at[j] - at[i]) / lapse
-        each = [np.median(rate[a:b]) for a, b in pairwise(bound)]
+        each = np.median(((at[j] - at[i]) / lapse)[rows], axis=1)
         velocity[:, axis] = np.interp(np.arange(spots.n_frames - 1) + 0.5, middle, each)
     return np.vstack([np.zeros(2), np.cumsum(velocity, axis=0)])
 
@@ -223,12 +222,13 @@ def measured_gate(steps_px: np.ndarray, widest_px: float) -> float:
     length = np.hypot(steps_px[:, 0], steps_px[:, 1])
     if len(length) < 100:
         return widest_px
-    edges = np.linspace(0, widest_px, 41)
-    density = np.histogram(length, edges)[0] / np.diff(edges**2)
+    width = widest_px / 40
+    count = np.bincount((length / width).astype(np.int64), minlength=40)[:40]
+    density = count / (width**2 * np.arange(1, 80, 2))
     chance = np.sum(length > 0.8 * widest_px) / (0.36 * widest_px**2)
     above = np.flatnonzero(density > 2 * chance)
     # a quarter more: what lies between is a true step as often as not, and the likelihood knows where it was cut
-    return float(min(widest_px, 1.25 * edges[above[-1] + 1])) if len(above) else widest_px
+    return float(min(widest_px, 1.25 * width * (above[-1] + 1))) if len(above) else widest_px
 
 
 def brightness_share(snr: np.ndarray, i: np.ndarray, j: np.ndarray) -> float:
@@ -268,12 +268,16 @@ def _learn_brightness(snr: np.ndarray, i: np.ndarray, j: np.ndarray) -> tuple[fl
 def _fit_student(z: np.ndarray) -> tuple[float, float]:
     """Return scale and degrees of freedom of Student's distribution about 0 under which `z` is likeliest."""
     best = (-np.inf, 1.0, TAILS[1])
+    square = z**2
+    variance = max(float(np.median(square)), 1e-6)
     for tail in TAILS:
-        variance = max(float(np.median(z**2)), 1e-6)
-        for _ in range(15):
-            weight = (tail + 1) / (tail + z**2 / variance)
-            variance = max(float(np.mean(weight * z**2)), 1e-6)
-        fit = _log_student(tail) - 0.5 * np.log(variance) - 0.5 * (tail + 1) * float(np.mean(np.log1p(z**2 / (tail * variance))))
+        for _ in range(20):
+            # what the weighted mean of squares is over the variance, raised to what makes it Fisher's scoring in its logarithm
+            ratio = (tail + 1) * float(np.mean(square / (square + tail * variance)))
+            variance = max(variance * ratio ** (1 + 3 / tail), 1e-6)
+            if abs(ratio - 1) < 1e-4:
+                break
+        fit = _log_student(tail) - 0.5 * np.log(variance) - 0.5 * (tail + 1) * float(np.mean(np.log1p(square / (tail * variance))))
         best = max(best, (fit, float(np.sqrt(variance)), float(tail)))
     return best[1], best[2]
 
