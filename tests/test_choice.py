@@ -16,11 +16,17 @@ def edges_of(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return start.astype(np.int64), columns.astype(np.int64), gain[rows, columns]
 
 
+def room(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return arrays to work in, full of what is no number and no index."""
+    n = kernels.LEAST_ROOM + gain.size + sum(gain.shape)
+    return np.full((kernels.INTEGERS, n), -(2**62)), np.full((kernels.FLOATS, n), np.nan)
+
+
 def assign(gain: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return the edges of a matrix, and what `kernels.assign` writes."""
     edges = edges_of(gain)
     written = np.empty(gain.shape[1], np.int64), np.empty(len(gain), np.int64), np.empty(gain.shape[1])
-    kernels.assign(*edges, *written)
+    kernels.assign(*edges, *written, *room(gain))
     return edges, written
 
 
@@ -58,7 +64,7 @@ def chances(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the chance of each row's choice, and its column, -1 for none."""
     edges, written = assign(gain)
     chance = np.full(len(gain), np.nan)
-    kernels.weigh(*edges, *written, chance)
+    kernels.weigh(*edges, *written, chance, *room(gain))
     return chance, np.where(written[1] >= 0, edges[1][written[1]] if len(edges[1]) else -1, -1)
 
 

@@ -128,7 +128,7 @@ def _peak(x: np.ndarray, y: np.ndarray, reach_px: float) -> tuple[float, float] 
     """Return the displacement about which most lie, None where it does not stand out of chance."""
     from scipy.ndimage import gaussian_filter
 
-    most = int(np.floor(reach_px))
+    most = int(np.rint(reach_px))
     side = 2 * most + 1
     column, row = np.rint(x).astype(np.int64) + most, np.rint(y).astype(np.int64) + most
     counts = np.bincount(column * side + row, minlength=side * side).reshape(side, side).astype(float)

@@ -13,6 +13,7 @@ DOUBT = 7.0  # ln; a choice e^7 = 1100 times less likely than the best takes not
 STAGES = 7  # of growing loss, of 1 each
 MOST_COLUMNS, MOST_ROWS = 6, 8  # of a group whose choices are summed over
 IN_GROUP = -1
+INTEGERS, FLOATS, LEAST_ROOM = 11, 6, 16  # of the arrays to work in
 
 
 @jit("int64(float64[::1], int64[::1], int64, float64, int64)", **INNER)
@@ -43,8 +44,17 @@ def _pop(key: np.ndarray, item: np.ndarray, n: int) -> int:
     return n
 
 
-@jit("void(int64[::1], int64[::1], float64[::1], int64[::1], int64[::1], float64[::1])", **JIT)
-def assign(start: np.ndarray, column: np.ndarray, gain: np.ndarray, row_of: np.ndarray, edge_of: np.ndarray, price: np.ndarray) -> None:
+@jit("void(int64[::1], int64[::1], float64[::1], int64[::1], int64[::1], float64[::1], int64[:,::1], float64[:,::1])", **JIT)
+def assign(
+    start: np.ndarray,
+    column: np.ndarray,
+    gain: np.ndarray,
+    row_of: np.ndarray,
+    edge_of: np.ndarray,
+    price: np.ndarray,
+    whole: np.ndarray,
+    real: np.ndarray,
+) -> None:
     """Choose edges of the largest total gain, at most one in a row and in a column; exact.
 
     Shortest augmenting paths (Jonker & Volgenant 1987) over sparse rows, by Dijkstra's algorithm with a heap. A row may stay without an
@@ -57,11 +67,13 @@ def assign(start: np.ndarray, column: np.ndarray, gain: np.ndarray, row_of: np.n
     row_of : (columns,) written: the row of each column, -1 where it stays free
     edge_of : (rows,) written: the edge of each row, -1 where it has none
     price : (columns,) written: what the best rival would gain by each column (the dual solution), 0 where it is free
+    whole, real : (INTEGERS, n) and (FLOATS, n) to work in, n as many as there are edges, or rows and columns together, or more
     """
     n_rows, n_columns, n_beaten = len(start) - 1, len(row_of), 0
     for c in range(n_columns):
         row_of[c], price[c] = -1, 0.0
-    beaten = np.empty(n_rows, np.int64)
+    beaten, reached, done, edge_to, row_to, scanned, item = whole[0], whole[1], whole[2], whole[3], whole[4], whole[5], whole[6]
+    far, key = real[0], real[1]
     for row in range(n_rows):
         own, best = 0.0, -1
         for e in range(start[row], start[row + 1]):
@@ -76,10 +88,8 @@ def assign(start: np.ndarray, column: np.ndarray, gain: np.ndarray, row_of: np.n
                 n_beaten += 1
     if n_beaten == 0:
         return
-    far, key = np.empty(n_columns), np.empty(len(column))
-    reached, done = np.full(n_columns, -1, np.int64), np.full(n_columns, -1, np.int64)
-    edge_to, row_to, scanned = np.empty(n_columns, np.int64), np.empty(n_columns, np.int64), np.empty(n_columns, np.int64)
-    item = np.empty(len(column), np.int64)
+    for c in range(n_columns):
+        reached[c], done[c] = -1, -1
     for b in range(n_beaten):
         root = beaten[b]
         own = 0.0
@@ -135,9 +145,83 @@ def _root(parent: np.ndarray, node: int) -> int:
     return node
 
 
-@jit("void(int64[::1], int64[::1], float64[::1], int64[::1], int64[::1], float64[::1], float64[::1])", **JIT)
+@jit("void(int64, int64[::1], int64[::1], int64[::1], int64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[::1])", **INNER)
+def _sum_over_group(
+    root: int,
+    start: np.ndarray,
+    column: np.ndarray,
+    edge_of: np.ndarray,
+    whole: np.ndarray,
+    real: np.ndarray,
+    forward: np.ndarray,
+    backward: np.ndarray,
+    chance: np.ndarray,
+) -> None:
+    """Write the chance of each edge chosen in a group, summed over all choices within it, as `weigh` left them in `whole` and `real`.
+
+    ``forward[r, s]`` is the weight of all choices of the group's first `r` rows that take the set `s` of its columns, `backward` that of
+    the later rows, and of the columns that stay free, where the set `s` is taken before.
+    """
+    parent, member, head, after, place = whole[2], whole[5], whole[8], whole[9], whole[10]
+    loss, likely, alone, spare = real[0], real[1], real[2], real[3]
+    n_rows = len(start) - 1
+    n, k, node, now = 0, 0, head[root], 0
+    backward[0, 0] = 1.0
+    while node >= 0:
+        if node < n_rows:
+            member[n] = node
+            n += 1
+        else:
+            place[node - n_rows] = k
+            for s in range(1 << k):
+                backward[0, s + (1 << k)] = backward[0, s]
+                backward[0, s] *= spare[node - n_rows]
+            k += 1
+        node = after[node]
+    sets = 1 << k
+    for s in range(sets):
+        forward[0, s] = 0.0
+    forward[0, 0] = 1.0
+    for r in range(n):
+        row = member[r]
+        for s in range(sets):
+            forward[r + 1, s] = forward[r, s] * alone[row]
+        for e in range(start[row], start[row + 1]):
+            if loss[e] < DOUBT and parent[n_rows + column[e]] == root:
+                taken = 1 << place[column[e]]
+                for free in range(0, sets, 2 * taken):
+                    for s in range(free, free + taken):
+                        forward[r + 1, s + taken] += forward[r, s] * likely[e]
+    for r in range(n - 1, -1, -1):
+        row = member[r]
+        total, with_it = 0.0, 0.0
+        for s in range(sets):
+            total += forward[r + 1, s] * backward[now, s]
+            backward[1 - now, s] = backward[now, s] * alone[row]
+        for e in range(start[row], start[row + 1]):
+            if loss[e] < DOUBT and parent[n_rows + column[e]] == root:
+                taken = 1 << place[column[e]]
+                for free in range(0, sets, 2 * taken):
+                    for s in range(free, free + taken):
+                        backward[1 - now, s] += backward[now, s + taken] * likely[e]
+                        if e == edge_of[row]:
+                            with_it += forward[r, s] * likely[e] * backward[now, s + taken]
+        if edge_of[row] >= 0:
+            chance[row] = with_it / total
+        now = 1 - now
+
+
+@jit("void(int64[::1], int64[::1], float64[::1], int64[::1], int64[::1], float64[::1], float64[::1], int64[:,::1], float64[:,::1])", **JIT)
 def weigh(
-    start: np.ndarray, column: np.ndarray, gain: np.ndarray, row_of: np.ndarray, edge_of: np.ndarray, price: np.ndarray, chance: np.ndarray
+    start: np.ndarray,
+    column: np.ndarray,
+    gain: np.ndarray,
+    row_of: np.ndarray,
+    edge_of: np.ndarray,
+    price: np.ndarray,
+    chance: np.ndarray,
+    whole: np.ndarray,
+    real: np.ndarray,
 ) -> None:
     """Write the chance of each edge chosen, where any choice of edges is as likely as the exponential of its total gain.
 
@@ -151,17 +235,21 @@ def weigh(
     ----------
     start, column, gain, row_of, edge_of, price : as given to and left by `assign`
     chance : (rows,) written where a row has an edge
+    whole, real : as for `assign`
     """
     n_rows, n_columns = len(start) - 1, len(row_of)
     n_nodes = n_rows + n_columns
-    loss, heard = np.empty(len(column)), np.zeros(n_columns, np.int64)
+    heard, doubtful, parent, rows, columns = whole[0], whole[1], whole[2], whole[3], whole[4]
+    loss, likely = real[0], real[1]
+    for c in range(n_columns):
+        heard[c] = 0
     for row in range(n_rows):
         e = edge_of[row]
         own = 0.0 if e < 0 else gain[e] - price[column[e]]
         for e in range(start[row], start[row + 1]):
             loss[e] = max(own - (gain[e] - price[column[e]]), 0.0)
             heard[column[e]] += loss[e] < DOUBT
-    doubtful, n_doubtful, n_near = np.empty(n_rows, np.int64), 0, 0
+    n_doubtful = 0
     for row in range(n_rows):
         said = 0
         for e in range(start[row], start[row + 1]):
@@ -170,17 +258,16 @@ def weigh(
         if said > 1:
             doubtful[n_doubtful] = row
             n_doubtful += 1
-            n_near += start[row + 1] - start[row]
         elif said == 1 and edge_of[row] >= 0:
             chance[row] = 1.0 / (1.0 + math.exp(-gain[edge_of[row]]))
     if n_doubtful == 0:
         return
-    parent, rows, columns = np.empty(n_nodes, np.int64), np.empty(n_nodes, np.int64), np.empty(n_nodes, np.int64)
     # what a row has, and a column, when it is not taken within its group, at first without other groups' rivals
-    alone, spare, unused, unclaimed = np.empty(n_rows), np.empty(n_columns), np.empty(n_rows), np.empty(n_columns)
+    alone, spare, unused, unclaimed = real[2], real[3], real[4], real[5]
     # the edges of doubtful rows that count, those whose loss is in one step after those of the step before
-    near, near_row, stage_end = np.empty(n_near, np.int64), np.empty(n_near, np.int64), np.zeros(STAGES + 1, np.int64)
-    likely = np.empty(len(column))
+    near, near_row, stage_end = whole[5], whole[6], whole[7]
+    for stage in range(STAGES + 1):
+        stage_end[stage] = 0
     for d in range(n_doubtful):
         row = doubtful[d]
         parent[row], rows[row], columns[row], alone[row] = row, 1, 0, 1.0
@@ -213,28 +300,28 @@ def weigh(
             parent[b] = a
             rows[a] += rows[b]
             columns[a] += columns[b]
+    for i in range(n_near):
+        # from here on every node knows its root
+        parent[near_row[i]], parent[n_rows + column[near[i]]] = _root(parent, near_row[i]), _root(parent, n_rows + column[near[i]])
     for d in range(n_doubtful):
         row = doubtful[d]
         for e in range(start[row], start[row + 1]):
             c = column[e]
-            if loss[e] < DOUBT and _root(parent, row) != _root(parent, n_rows + c):
+            if loss[e] < DOUBT and parent[row] != parent[n_rows + c]:
                 alone[row] += likely[e] * (1.0 if row_of[c] < 0 else unused[row_of[c]])
                 spare[c] += likely[e] * (1.0 if edge_of[row] < 0 else unclaimed[column[edge_of[row]]])
     # the nodes of each group in a row, its rows before its columns
-    head, after = np.empty(n_rows, np.int64), np.empty(n_nodes, np.int64)
+    head, after = whole[8], whole[9]
     for d in range(n_doubtful):
         head[doubtful[d]] = -1
     for c in range(n_columns - 1, -1, -1):
-        if heard[c] == IN_GROUP:
-            root = _root(parent, n_rows + c)
-            if root < n_rows:
-                after[n_rows + c], head[root] = head[root], n_rows + c
+        if heard[c] == IN_GROUP and parent[n_rows + c] < n_rows:
+            root = parent[n_rows + c]
+            after[n_rows + c], head[root] = head[root], n_rows + c
     for d in range(n_doubtful - 1, -1, -1):
-        root = _root(parent, doubtful[d])
-        after[doubtful[d]], head[root] = head[root], doubtful[d]
-    place = np.empty(n_columns, np.int64)
+        row = doubtful[d]
+        after[row], head[parent[row]] = head[parent[row]], row
     forward, backward = np.empty((MOST_ROWS + 1, 1 << MOST_COLUMNS)), np.empty((2, 1 << MOST_COLUMNS))
-    member = np.empty(MOST_ROWS, np.int64)
     for d in range(n_doubtful):
         root = doubtful[d]
         if parent[root] != root or columns[root] == 0:
@@ -244,48 +331,4 @@ def weigh(
             if e >= 0:
                 chance[root] = 1.0 / (1.0 + alone[root] * spare[column[e]])
             continue
-        n, k, node = 0, 0, head[root]
-        sets = 1 << columns[root]
-        last = backward[0]
-        last[0] = 1.0
-        while node >= 0:
-            if node < n_rows:
-                member[n] = node
-                n += 1
-            else:
-                place[node - n_rows] = k
-                for s in range(1 << k):
-                    last[s | 1 << k] = last[s]
-                    last[s] *= spare[node - n_rows]
-                k += 1
-            node = after[node]
-        forward[0, :sets] = 0.0
-        forward[0, 0] = 1.0
-        for r in range(n):
-            row = member[r]
-            for s in range(sets):
-                forward[r + 1, s] = forward[r, s] * alone[row]
-            for e in range(start[row], start[row + 1]):
-                if loss[e] < DOUBT and _root(parent, n_rows + column[e]) == root:
-                    bit, weight = 1 << place[column[e]], likely[e]
-                    for s in range(sets):
-                        if s & bit == 0:
-                            forward[r + 1, s | bit] += forward[r, s] * weight
-        for r in range(n - 1, -1, -1):
-            row = member[r]
-            now, before = backward[(n - 1 - r) % 2], backward[(n - r) % 2]
-            for s in range(sets):
-                before[s] = now[s] * alone[row]
-            whole, with_it = 0.0, 0.0
-            for s in range(sets):
-                whole += forward[r + 1, s] * now[s]
-            for e in range(start[row], start[row + 1]):
-                if loss[e] < DOUBT and _root(parent, n_rows + column[e]) == root:
-                    bit, weight = 1 << place[column[e]], likely[e]
-                    for s in range(sets):
-                        if s & bit == 0:
-                            before[s] += now[s | bit] * weight
-                            if e == edge_of[row]:
-                                with_it += forward[r, s] * weight * now[s | bit]
-            if edge_of[row] >= 0:
-                chance[row] = with_it / whole
+        _sum_over_group(root, start, column, edge_of, whole, real, forward, backward, chance)

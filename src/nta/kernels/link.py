@@ -8,7 +8,7 @@ import numpy as np
 from numba import jit
 
 from nta.kernels import INNER, JIT
-from nta.kernels.choice import DOUBT, assign, weigh
+from nta.kernels.choice import DOUBT, FLOATS, INTEGERS, LEAST_ROOM, assign, weigh
 
 LEAST_MOTION = 0.1  # of a track's mean squared step; the error of its spots may be thought larger than it is
 
@@ -135,6 +135,8 @@ def link(
     grid, bound, cell = np.empty(4), np.empty(4 * most + 4, np.int64), np.empty(most, np.int64)
     order, xs, ys = np.empty(most, np.int64), np.empty(most), np.empty(most)
     column, gain = np.empty(4 * most, np.int64), np.empty(4 * most)
+    length = LEAST_ROOM + max(len(column), room + most)
+    whole, real = np.empty((INTEGERS, length), np.int64), np.empty((FLOATS, length))
     n_live, n_particles = 0, 0
     normal = math.lgamma(0.5 * (tail + 1.0)) - math.lgamma(0.5 * tail) - 0.5 * math.log(math.pi * tail)
     for f in range(n_frames):
@@ -209,9 +211,12 @@ def link(
                         column[n_edges], gain[n_edges] = column[e], value
                         n_edges += value >= -DOUBT
                 start[r + 1] = n_edges
-            assign(start[: n_live + 1], column[:n_edges], gain[:n_edges], row_of[:n], edge_of[:n_live], price[:n])
+            if n_edges > whole.shape[1]:
+                whole, real = np.empty((INTEGERS, len(column)), np.int64), np.empty((FLOATS, len(column)))
+            edges = start[: n_live + 1], column[:n_edges], gain[:n_edges], row_of[:n], edge_of[:n_live], price[:n]
+            assign(*edges, whole, real)
             if not plain:
-                weigh(start[: n_live + 1], column[:n_edges], gain[:n_edges], row_of[:n], edge_of[:n_live], price[:n], odds[:n_live])
+                weigh(*edges, odds[:n_live], whole, real)
         for j in range(begin, begin + n):
             at, r = j & ring, row_of[j - begin]
             if r < 0:
