@@ -30,8 +30,8 @@ class Links:
     gap_frames: int
 
 
-PASSES = 2
-SAMPLE_SPOTS, RUNS, FEWEST_RUNS, SHORTEST_RUN = 6000, 12, 3, 10  # of the runs of frames that the passes before the last look at
+SAMPLE_SPOTS = (3000, 6000)  # that the passes before the last look at; what the first one tells is only for the second
+RUNS, FEWEST_RUNS, SHORTEST_RUN = 12, 3, 10  # of frames of such a sample
 BREAK = 3  # frames without a spot, after which no track goes on
 
 
@@ -43,18 +43,18 @@ def find_links(spots: Spots, fastest_px: float) -> Links:
     clock = Clock.of(spots)
     odds = first_odds(spots, clock, fastest_px)
     widest_px = odds.gate_px
-    some, runs = _sample(spots, clock)
-    for _ in range(PASSES):
+    for n in SAMPLE_SPOTS:
+        some, runs = _sample(spots, clock, n)
         odds = learn_odds(some, runs, _link(some, runs, odds), widest_px) or odds
     last = _link(spots, clock, odds)
     return Links(last.particle, last.chance, odds.path_px, odds.gates_px(clock), odds.gap)
 
 
-def _sample(spots: Spots, clock: Clock) -> tuple[Spots, Clock]:
-    """Return runs of frames spread over the video, with `SAMPLE_SPOTS` or more, and their clock; all where that is not much less."""
+def _sample(spots: Spots, clock: Clock, wanted: int) -> tuple[Spots, Clock]:
+    """Return runs of frames spread over the video, with as many spots as `wanted` or more, and their clock; all where that is not much less."""
     n, m = len(spots), len(clock.time)
-    run = max(SHORTEST_RUN, int(np.ceil(SAMPLE_SPOTS / RUNS * m / n)))
-    runs = int(np.clip(SAMPLE_SPOTS * m / (n * run), FEWEST_RUNS, RUNS))
+    run = max(SHORTEST_RUN, int(np.ceil(wanted / RUNS * m / n)))
+    runs = int(np.clip(wanted * m / (n * run), FEWEST_RUNS, RUNS))
     if runs * run > 0.7 * m:
         return spots, clock
     begin = np.linspace(0, m - run, runs).astype(int)
