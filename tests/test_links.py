@@ -148,7 +148,7 @@ def test_five_thousand_spots_a_frame_with_a_range_of_three_neighbour_distances()
 
 def test_long_videos_are_learnt_from_parts_and_linked_whole() -> None:
     spots, truth = naive.crowd(np.random.default_rng(8), 120, 500, 500.0, flow_px=(2.0, -1.0))
-    assert len(spots) > 2 * SAMPLE_SPOTS
+    assert len(spots) > 2 * SAMPLE_SPOTS[-1]
     links = find_links(spots, FASTEST_PX)
     found, wrong = shares(spots, truth, links.particle)
     assert found > 0.985

@@ -51,7 +51,7 @@ def find_links(spots: Spots, fastest_px: float) -> Links:
 
 
 def _sample(spots: Spots, clock: Clock, wanted: int) -> tuple[Spots, Clock]:
-    """Return runs of frames spread over the video, with as many spots as `wanted` or more, and their clock; all where that is not much less."""
+    """Return runs of frames spread over the video, with the spots `wanted` or more, and their clock; all where that is not much less."""
     n, m = len(spots), len(clock.time)
     run = max(SHORTEST_RUN, int(np.ceil(wanted / RUNS * m / n)))
     runs = int(np.clip(wanted * m / (n * run), FEWEST_RUNS, RUNS))

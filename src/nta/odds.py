@@ -194,12 +194,12 @@ def learn_odds(spots: Spots, clock: Clock, links: Pass, widest_px: float) -> Odd
     gate = measured_gate(own[:: max(1, len(own) // (5 * SAMPLE))], widest_px)
     share, scale, follow, tail = _learn_brightness(spots.snr, i, j)
     brightness = np.arcsinh(share * spots.snr) / (share * scale)
-    low, high = np.quantile(brightness[:: max(1, len(brightness) // SAMPLE)], [0.001, 0.999])
-    grid = np.linspace(float(low), float(high), LEVELS)
+    ordered = np.sort(brightness[:: max(1, len(brightness) // SAMPLE)])
+    grid = np.linspace(*_quantiles(ordered, np.array([0.001, 0.999])), LEVELS)
     steps, prior = _learn_speeds(links.particle, j, np.sum(own**2, axis=1), brightness, grid)
     bridged = waited == 2
     gap = int(bridged.any() and links.chance[after[bridged]].mean() > 0.5)
-    ends = _learn_ends(spots, clock, links, brightness, grid)
+    ends = _learn_ends(spots, clock, links, brightness, ordered, grid)
     return Odds(path, gate, gap, share, scale, follow, tail, steps, float(grid[0]), float(grid[-1]), np.vstack([ends, prior]))
 
 
@@ -309,17 +309,22 @@ def _learn_speeds(
     return steps, centre + slope * (np.clip(grid, low, high) - level.mean())
 
 
-def _learn_ends(spots: Spots, clock: Clock, links: Pass, brightness: np.ndarray, grid: np.ndarray) -> np.ndarray:
+def _quantiles(ordered: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the values below which `shares` of a sorted sample lie."""
+    return np.interp(shares * (len(ordered) - 1), np.arange(len(ordered)), ordered)
+
+
+def _learn_ends(spots: Spots, clock: Clock, links: Pass, brightness: np.ndarray, ordered: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Return, at each brightness of the grid, ln of the odds to be seen 1 and 2 frames later, and of the density of new tracks.
 
-    Tracks begin and end where particles are dim.
+    Tracks begin and end where particles are dim. `ordered` is a sorted sample of the brightness.
     """
     n, number = len(spots), clock.number
     waited = np.zeros(n, np.int64)
     linked = np.flatnonzero(links.previous >= 0)
     waited[links.previous[linked]] = number[linked] - number[links.previous[linked]]
     bins = int(np.clip(n // 50, 1, BRIGHTNESSES))
-    edges = np.quantile(brightness[:: max(1, n // SAMPLE)], np.linspace(0, 1, bins + 1))
+    edges = _quantiles(ordered, np.linspace(0, 1, bins + 1))
     bin_of = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, bins - 1)
     middle = np.maximum.accumulate(0.5 * (edges[1:] + edges[:-1]) + 1e-9 * np.arange(bins))
 

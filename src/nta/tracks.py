@@ -60,6 +60,8 @@ class Tracks:
 
 FASTEST_NM = 30.0  # the smallest vesicle of interest; a smaller particle's longest steps are cut, which the likelihood knows
 
+ERRORS = 5000  # of spots, whose median is that of all within 2 %
+
 
 def link_spots(
     spots: Spots,
@@ -79,7 +81,8 @@ def link_spots(
         progress("link", 0, 2)
     pixel_um, dt_s = calibration.pixel_size_um.value, 1 / calibration.fps.value
     fastest = physics.diffusion_um2_s(FASTEST_NM, calibration.temperature_c.value, viscosity_mpas)
-    fastest_px = float(np.sqrt(2 * fastest * dt_s / pixel_um**2 + 2 * np.median(spots.x_sd_px) ** 2))
+    error_px = float(np.median(spots.x_sd_px[:: max(1, len(spots) // ERRORS)]))
+    fastest_px = float(np.sqrt(2 * fastest * dt_s / pixel_um**2 + 2 * error_px**2))
     find_links = trackpy_links.find_links if settings.spots.engine == "trackpy" else links.find_links
     linked = find_links(spots, fastest_px)
     if progress is not None:

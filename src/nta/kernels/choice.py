@@ -13,7 +13,7 @@ DOUBT = 7.0  # ln; a choice e^7 = 1100 times less likely than the best takes not
 STAGES = 7  # of growing loss, of 1 each
 MOST_COLUMNS, MOST_ROWS = 6, 8  # of a group whose choices are summed over
 IN_GROUP = -1
-INTEGERS, FLOATS, LEAST_ROOM = 11, 6, 16  # of the arrays to work in
+INTEGERS, FLOATS, LEAST_ROOM = 13, 6, 16  # of the arrays to work in
 
 
 @jit("int64(float64[::1], int64[::1], int64, float64, int64)", **INNER)
@@ -189,9 +189,9 @@ def _sum_over_group(
         for e in range(start[row], start[row + 1]):
             if loss[e] < DOUBT and parent[n_rows + column[e]] == root:
                 taken = 1 << place[column[e]]
-                for free in range(0, sets, 2 * taken):
-                    for s in range(free, free + taken):
-                        forward[r + 1, s + taken] += forward[r, s] * likely[e]
+                for s in range(sets):
+                    if s & taken:
+                        forward[r + 1, s] += forward[r, s - taken] * likely[e]
     for r in range(n - 1, -1, -1):
         row = member[r]
         total, with_it = 0.0, 0.0
@@ -201,11 +201,13 @@ def _sum_over_group(
         for e in range(start[row], start[row + 1]):
             if loss[e] < DOUBT and parent[n_rows + column[e]] == root:
                 taken = 1 << place[column[e]]
-                for free in range(0, sets, 2 * taken):
-                    for s in range(free, free + taken):
-                        backward[1 - now, s] += backward[now, s + taken] * likely[e]
-                        if e == edge_of[row]:
-                            with_it += forward[r, s] * likely[e] * backward[now, s + taken]
+                own = 0.0
+                for s in range(sets):
+                    if s & taken:
+                        backward[1 - now, s - taken] += backward[now, s] * likely[e]
+                        own += forward[r, s - taken] * backward[now, s]
+                if e == edge_of[row]:
+                    with_it = own * likely[e]
         if edge_of[row] >= 0:
             chance[row] = with_it / total
         now = 1 - now
@@ -238,82 +240,77 @@ def weigh(
     whole, real : as for `assign`
     """
     n_rows, n_columns = len(start) - 1, len(row_of)
-    n_nodes = n_rows + n_columns
-    heard, doubtful, parent, rows, columns = whole[0], whole[1], whole[2], whole[3], whole[4]
-    loss, likely = real[0], real[1]
+    heard, doubtful, parent, rows, columns, near, near_row = whole[0], whole[1], whole[2], whole[3], whole[4], whole[5], whole[6]
+    staged, head, after, said, stage_end = whole[7], whole[8], whole[9], whole[11], whole[12]
+    # what a row has, and a column, when it is not taken within its group, at first without other groups' rivals
+    loss, likely, alone, spare, unused, unclaimed = real[0], real[1], real[2], real[3], real[4], real[5]
     for c in range(n_columns):
         heard[c] = 0
+    # the edges that count are listed, written before it is known that they do: no branches to be guessed
+    n_near = 0
     for row in range(n_rows):
-        e = edge_of[row]
+        e, said[row] = edge_of[row], 0
         own = 0.0 if e < 0 else gain[e] - price[column[e]]
         for e in range(start[row], start[row + 1]):
             loss[e] = max(own - (gain[e] - price[column[e]]), 0.0)
+            near[n_near], near_row[n_near] = e, row
+            n_near += loss[e] < DOUBT
             heard[column[e]] += loss[e] < DOUBT
-    n_doubtful = 0
+    for i in range(n_near):
+        said[near_row[i]] += heard[column[near[i]]]
+    # a row is sure that hears of one column, of which no other hears; of the others alone the edges are kept
+    n_doubtful, n_all, n_near = 0, n_near, 0
     for row in range(n_rows):
-        said = 0
-        for e in range(start[row], start[row + 1]):
-            if loss[e] < DOUBT:
-                said += heard[column[e]]
-        if said > 1:
-            doubtful[n_doubtful] = row
-            n_doubtful += 1
-        elif said == 1 and edge_of[row] >= 0:
+        doubtful[n_doubtful] = row
+        n_doubtful += said[row] > 1
+        if edge_of[row] >= 0:
             chance[row] = 1.0 / (1.0 + math.exp(-gain[edge_of[row]]))
+    for i in range(n_all):
+        near[n_near], near_row[n_near] = near[i], near_row[i]
+        n_near += said[near_row[i]] > 1
     if n_doubtful == 0:
         return
-    # what a row has, and a column, when it is not taken within its group, at first without other groups' rivals
-    alone, spare, unused, unclaimed = real[2], real[3], real[4], real[5]
-    # the edges of doubtful rows that count, those whose loss is in one step after those of the step before
-    near, near_row, stage_end = whole[5], whole[6], whole[7]
     for stage in range(STAGES + 1):
         stage_end[stage] = 0
     for d in range(n_doubtful):
         row = doubtful[d]
-        parent[row], rows[row], columns[row], alone[row] = row, 1, 0, 1.0
-        for e in range(start[row], start[row + 1]):
-            if loss[e] < DOUBT:
-                c, likely[e] = column[e], math.exp(-loss[e])
-                stage_end[int(loss[e]) + 1] += 1
-                parent[n_rows + c], rows[n_rows + c], columns[n_rows + c], spare[c] = n_rows + c, 0, 1, 1.0
+        parent[row], rows[row], columns[row], alone[row], head[row] = row, 1, 0, 1.0, -1
+    for i in range(n_near):
+        e, c = near[i], column[near[i]]
+        likely[e] = math.exp(-loss[e])
+        stage_end[int(loss[e]) + 1] += 1
+        parent[n_rows + c], rows[n_rows + c], columns[n_rows + c], spare[c], heard[c] = n_rows + c, 0, 1, 1.0, IN_GROUP
     for stage in range(STAGES):
         stage_end[stage + 1] += stage_end[stage]
-    n_near = stage_end[STAGES]
-    for d in range(n_doubtful - 1, -1, -1):
-        row = doubtful[d]
-        for e in range(start[row + 1] - 1, start[row] - 1, -1):
-            if loss[e] < DOUBT:
-                stage = int(loss[e]) + 1
-                stage_end[stage] -= 1
-                near[stage_end[stage]], near_row[stage_end[stage]] = e, row
-        e = edge_of[row]
+    for i in range(n_near - 1, -1, -1):
+        stage = int(loss[near[i]]) + 1
+        stage_end[stage] -= 1
+        staged[stage_end[stage]] = i
+    for d in range(n_doubtful):
+        row, e = doubtful[d], edge_of[doubtful[d]]
         if e >= 0:
             c = column[e]
             alone[row], spare[c] = math.exp(price[c] - gain[e]), math.exp(-price[c])
             parent[n_rows + c], columns[row], columns[n_rows + c] = row, 1, 0
         unused[row] = alone[row]
-    for i in range(n_near):
-        c = column[near[i]]
-        unclaimed[c], heard[c] = spare[c], IN_GROUP
-        a, b = _root(parent, near_row[i]), _root(parent, n_rows + c)
+    for k in range(n_near):
+        row, c = near_row[staged[k]], column[near[staged[k]]]
+        unclaimed[c] = spare[c]
+        a, b = _root(parent, row), _root(parent, n_rows + c)
         if a != b and rows[a] + rows[b] <= MOST_ROWS and columns[a] + columns[b] <= MOST_COLUMNS:
             parent[b] = a
             rows[a] += rows[b]
             columns[a] += columns[b]
     for i in range(n_near):
         # from here on every node knows its root
-        parent[near_row[i]], parent[n_rows + column[near[i]]] = _root(parent, near_row[i]), _root(parent, n_rows + column[near[i]])
-    for d in range(n_doubtful):
-        row = doubtful[d]
-        for e in range(start[row], start[row + 1]):
-            c = column[e]
-            if loss[e] < DOUBT and parent[row] != parent[n_rows + c]:
-                alone[row] += likely[e] * (1.0 if row_of[c] < 0 else unused[row_of[c]])
-                spare[c] += likely[e] * (1.0 if edge_of[row] < 0 else unclaimed[column[edge_of[row]]])
+        row, c = near_row[i], column[near[i]]
+        parent[row], parent[n_rows + c] = _root(parent, row), _root(parent, n_rows + c)
+    for i in range(n_near):
+        e, row, c = near[i], near_row[i], column[near[i]]
+        if parent[row] != parent[n_rows + c]:
+            alone[row] += likely[e] * (1.0 if row_of[c] < 0 else unused[row_of[c]])
+            spare[c] += likely[e] * (1.0 if edge_of[row] < 0 else unclaimed[column[edge_of[row]]])
     # the nodes of each group in a row, its rows before its columns
-    head, after = whole[8], whole[9]
-    for d in range(n_doubtful):
-        head[doubtful[d]] = -1
     for c in range(n_columns - 1, -1, -1):
         if heard[c] == IN_GROUP and parent[n_rows + c] < n_rows:
             root = parent[n_rows + c]

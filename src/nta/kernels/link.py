@@ -56,13 +56,13 @@ def bin_spots(
     return columns
 
 
-@jit("Tuple((int64[::1], float64[::1]))(int64[::1], float64[::1], int64, int64)", **INNER)
-def _longer(column: np.ndarray, gain: np.ndarray, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return both with room for `length`, the first `n` kept."""
-    new_column, new_gain = np.empty(length, np.int64), np.empty(length)
+@jit("Tuple((int64[::1], int64[::1], float64[::1]))(int64[::1], int64[::1], float64[::1], int64, int64)", **INNER)
+def _longer(row: np.ndarray, column: np.ndarray, gain: np.ndarray, n: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all with room for `length`, the first `n` kept."""
+    new_row, new_column, new_gain = np.empty(length, np.int64), np.empty(length, np.int64), np.empty(length)
     for e in range(n):
-        new_column[e], new_gain[e] = column[e], gain[e]
-    return new_column, new_gain
+        new_row[e], new_column[e], new_gain[e] = row[e], column[e], gain[e]
+    return new_row, new_column, new_gain
 
 
 @jit(
@@ -134,7 +134,8 @@ def link(
     # a grid has a cell a spot, more where rows or columns are not filled
     grid, bound, cell = np.empty(4), np.empty(4 * most + 4, np.int64), np.empty(most, np.int64)
     order, xs, ys = np.empty(most, np.int64), np.empty(most), np.empty(most)
-    column, gain = np.empty(4 * most, np.int64), np.empty(4 * most)
+    row_at, column, gain = np.empty(4 * most, np.int64), np.empty(4 * most, np.int64), np.empty(4 * most)
+    mean, motion, seen_odds, waits = np.ones(room), np.empty(room), np.empty(room), np.empty(room)
     length = LEAST_ROOM + max(len(column), room + most)
     whole, real = np.empty((INTEGERS, length), np.int64), np.empty((FLOATS, length))
     n_live, n_particles = 0, 0
@@ -168,15 +169,15 @@ def link(
                 i, at = live[r], live[r] & ring
                 lapse, waited = time[f] - time[seen[at]], f - seen[at]
                 gate = gate_px[min(lapse, len(gate_px)) - 1]
-                limit, mean, motion = gate * gate, 1.0, 0.0
+                limit = gate * gate
                 if not plain:
-                    mean = total[at] / steps[at]
-                    motion = max(mean - blur[at] / steps[at], LEAST_MOTION * mean) * lapse
+                    mean[r], waits[r], seen_odds[r] = total[at] / steps[at], float(waited), log_odds[waited - 1, level[i]]
+                    motion[r] = max(mean[r] - blur[at] / steps[at], LEAST_MOTION * mean[r]) * lapse
                     if crowded:
                         # no step beyond is worth a thought, however alike the spot
-                        widest = motion + 2.0 * (variance[at] + coarsest)
-                        density = steps[at] / (math.pi * total[at]) * mean / (motion + 2.0 * (variance[at] + finest))
-                        free = (log_odds[waited - 1, level[i]] + math.log(density) + normal - newest + DOUBT) / (steps[at] + 1.0)
+                        widest = motion[r] + 2.0 * (variance[at] + coarsest)
+                        density = steps[at] / (math.pi * total[at]) * mean[r] / (motion[r] + 2.0 * (variance[at] + finest))
+                        free = (seen_odds[r] + math.log(density) + normal - newest + DOUBT) / (steps[at] + 1.0)
                         limit = min(limit, (math.exp(max(free, 0.0)) - 1.0) * widest * steps[at])
                         gate = math.sqrt(limit)
                 here_x, here_y = x[at], y[at]
@@ -185,32 +186,33 @@ def link(
                 row_0 = max(int((here_y - gate - top) * per_px), 0)
                 row_1 = min(int((here_y + gate - top) * per_px + 1.0), n_rows)
                 if n_edges + n > len(column):
-                    column, gain = _longer(column, gain, n_edges, 2 * (n_edges + n))
-                end = n_edges
+                    row_at, column, gain = _longer(row_at, column, gain, n_edges, 2 * (n_edges + n))
                 if column_0 < column_1:
                     for row in range(row_0, row_1):
                         for k in range(bound[row * n_columns + column_0], bound[row * n_columns + column_1]):
                             # written before it is known to stay: no branch to be guessed
                             square = (xs[k] - here_x) ** 2 + (ys[k] - here_y) ** 2
-                            column[end], gain[end] = order[k], limit - square if plain else square
-                            end += square < limit
-                if plain:
-                    n_edges = end
-                else:
-                    odds_seen = log_odds[waited - 1, level[i]]
-                    for e in range(n_edges, end):
-                        square, j = gain[e], begin + column[e]
-                        scale = (motion + 2.0 * (variance[at] + variance[j & ring])) / mean
-                        value = odds_seen - log_new[level[j]] + normal
-                        value += math.log(steps[at] / (math.pi * total[at] * scale * math.sqrt(float(waited))))
-                        value -= (steps[at] + 1.0) * math.log(1.0 + square / (scale * total[at]))
-                        if value < -DOUBT:
-                            continue
-                        change = brightness[j] - usual[at]
-                        value -= 0.5 * (tail + 1.0) * math.log(1.0 + change * change / (tail * waited))
-                        column[n_edges], gain[n_edges] = column[e], value
-                        n_edges += value >= -DOUBT
+                            row_at[n_edges], column[n_edges], gain[n_edges] = r, order[k], limit - square if plain else square
+                            n_edges += square < limit
                 start[r + 1] = n_edges
+            if not plain:
+                n_near, n_edges = n_edges, 0
+                for r in range(n_live):
+                    start[r + 1] = 0
+                for e in range(n_near):
+                    r, square, j = row_at[e], gain[e], begin + column[e]
+                    at = live[r] & ring
+                    scale = (motion[r] + 2.0 * (variance[at] + variance[j & ring])) / mean[r]
+                    change = brightness[j] - usual[at]
+                    value = seen_odds[r] - log_new[level[j]] + normal
+                    value += math.log(steps[at] / (math.pi * total[at] * scale * math.sqrt(waits[r])))
+                    value -= (steps[at] + 1.0) * math.log(1.0 + square / (scale * total[at]))
+                    value -= 0.5 * (tail + 1.0) * math.log(1.0 + change * change / (tail * waits[r]))
+                    column[n_edges], gain[n_edges] = column[e], value
+                    n_edges += value >= -DOUBT
+                    start[r + 1] += value >= -DOUBT
+                for r in range(n_live):
+                    start[r + 1] += start[r]
             if n_edges > whole.shape[1]:
                 whole, real = np.empty((INTEGERS, len(column)), np.int64), np.empty((FLOATS, len(column)))
             edges = start[: n_live + 1], column[:n_edges], gain[:n_edges], row_of[:n], edge_of[:n_live], price[:n]
@@ -230,9 +232,8 @@ def link(
             i, last = live[r], live[r] & ring
             previous[j], particle[j], chance[j] = i, particle[i], 1.0 if plain else odds[r]
             if not plain:
-                mean, known = total[last] / steps[last], blur[last] / steps[last]
                 own = 2.0 * (variance[last] + variance[at])
-                scale = (max(mean - known, LEAST_MOTION * mean) * (time[f] - time[seen[last]]) + own) / mean
+                scale = (motion[r] + own) / mean[r]
                 square = (x[at] - x[last]) ** 2 + (y[at] - y[last]) ** 2
                 total[at], steps[at], blur[at] = total[last] + square / scale, steps[last] + 1.0, blur[last] + own
                 usual[at] = usual[last] + follow * (brightness[j] - usual[last])
