@@ -219,7 +219,7 @@ def _follow_flow(spots: Spots, i: np.ndarray, j: np.ndarray) -> np.ndarray:
 
 def measured_gate(steps_px: np.ndarray, widest_px: float) -> float:
     """Return the radius at which steps become as rare, per area, as twice the chance links in the outer rim of the widest gate."""
-    length = np.hypot(steps_px[:, 0], steps_px[:, 1])
+    length = np.sqrt(np.sum(steps_px**2, axis=1))
     if len(length) < 100:
         return widest_px
     width = widest_px / 40
@@ -278,7 +278,9 @@ def _fit_student(z: np.ndarray) -> tuple[float, float]:
             if abs(ratio - 1) < 1e-4:
                 break
         fit = _log_student(tail) - 0.5 * np.log(variance) - 0.5 * (tail + 1) * float(np.mean(np.log1p(square / (tail * variance))))
-        best = max(best, (fit, float(np.sqrt(variance)), float(tail)))
+        if fit < best[0]:
+            break  # likelihood has one peak
+        best = (fit, float(np.sqrt(variance)), float(tail))
     return best[1], best[2]
 
 
@@ -301,7 +303,8 @@ def _learn_speeds(
     spread = level - level.mean()
     slope = float(np.sum(spread * log_sum)) / (float(np.sum(spread**2)) + 5.0 * max(float(np.var(level)), 1.0))
     rest = log_sum - log_sum.mean() - slope * spread
-    between = max(float(np.mean(rest**2 - polygamma(1, n))), 1e-3)
+    by_chance = polygamma(1, np.arange(1, count.max() + 1))[count[track] - 1]
+    between = max(float(np.mean(rest**2 - by_chance)), 1e-3)
     some = np.geomspace(*PRIOR_STEPS, 30)
     steps = float(np.interp(-between, -polygamma(1, some), some))
     centre = log_sum.mean() + float(digamma(steps))
