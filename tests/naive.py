@@ -425,7 +425,7 @@ def link(
 def sum_steps(
     x_px: np.ndarray, y_px: np.ndarray, number: np.ndarray, frame: np.ndarray, start: np.ndarray, fewest: int, n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return what `nta.kernels.cadence.sum_steps` writes of `n` frames: every step a record of its own."""
+    """Return what `nta.kernels.tracks.sum_steps` writes of `n` frames: every step a record of its own."""
     tracks = []
     for a, b in itertools.pairwise(start):
         rows = [j for j in range(a + 1, b) if number[j] == number[j - 1] + 1]

@@ -123,7 +123,7 @@ def test_the_folder_is_the_one_that_numba_takes(monkeypatch, tmp_path):
     folder = cache.find_folder()
     assert folder is not None
     assert folder.parent == tmp_path
-    assert len(names(folder)) == 9  # marks
+    assert len(names(folder)) == 11  # marks
 
 
 def test_there_is_no_folder_where_none_can_be_written(monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nta.cadence import Cadence, find_cadence
-from nta.kernels import cadence as kernels
+from nta.kernels import tracks as kernels
 from nta.spots import Spots
 
 N_FRAMES = 120

@@ -82,13 +82,6 @@ def test_likelihood_links_equal_the_twins(seed: int, gap: int) -> None:
     assert np.all((chance > 0) & (chance <= 1))
 
 
-def test_spots_are_ordered_by_track_by_hand() -> None:
-    start, order = np.empty(4, np.int64), np.empty(6, np.int64)
-    kernels.sort_spots(np.array([0, 1, 0, 2, 1, 0]), start, order)
-    assert start.tolist() == [0, 3, 5, 6]
-    assert order.tolist() == [0, 2, 5, 1, 4, 3]
-
-
 def shares(spots: Spots, truth: np.ndarray, particle: np.ndarray) -> tuple[float, float]:
     """Return the share of true links that were found, and of those made that are wrong."""
     made, true = naive.linked_pairs(spots.frame, particle), naive.linked_pairs(spots.frame, truth)

@@ -69,7 +69,7 @@ def find_cadence(spots: Spots, start: np.ndarray) -> Cadence:
     """
     from scipy.special import ndtr
 
-    from nta.kernels.cadence import sum_steps
+    from nta.kernels.tracks import sum_steps
 
     number = np.zeros(spots.n_frames, np.int64)
     number[spots.distinct] = np.arange(len(spots.distinct))

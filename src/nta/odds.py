@@ -195,7 +195,8 @@ def learn_odds(spots: Spots, clock: Clock, links: Pass, widest_px: float) -> Odd
     share, scale, follow, tail = _learn_brightness(spots.snr, i, j)
     brightness = np.arcsinh(share * spots.snr) / (share * scale)
     ordered = np.sort(brightness[:: max(1, len(brightness) // SAMPLE)])
-    grid = np.linspace(*_quantiles(ordered, np.array([0.001, 0.999])), LEVELS)
+    low, high = _quantiles(ordered, np.array([0.001, 0.999]))
+    grid = np.linspace(low, high, LEVELS)
     steps, prior = _learn_speeds(links.particle, j, np.sum(own**2, axis=1), brightness, grid)
     bridged = waited == 2
     gap = int(bridged.any() and links.chance[after[bridged]].mean() > 0.5)

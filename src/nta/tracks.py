@@ -106,7 +106,7 @@ def link_spots(
 
 def _by_track(particle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of spots, which are in the order of frames, ordered by track, and where each track begins."""
-    from nta.kernels.link import sort_spots
+    from nta.kernels.tracks import sort_spots
 
     order, start = np.empty(len(particle), np.int64), np.empty(particle.max() + 2, np.int64)
     sort_spots(particle, start, order)

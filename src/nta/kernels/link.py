@@ -245,18 +245,3 @@ def link(
         for j in range(begin, begin + n):
             live[n_kept + j - begin] = j
         n_live = n_kept + n
-
-
-@jit("void(int64[::1], int64[::1], int64[::1])", **JIT)
-def sort_spots(particle: np.ndarray, start: np.ndarray, order: np.ndarray) -> None:
-    """Order spots by track: write the rows of each track's into `order`, (n,), and where each track begins into `start`, (tracks + 1,)."""
-    for p in range(len(start)):
-        start[p] = 0
-    for j in range(len(particle)):
-        start[particle[j]] += 1
-    for p in range(1, len(start)):
-        start[p] += start[p - 1]
-    for j in range(len(particle) - 1, -1, -1):
-        # each track is filled from its end, and its start comes to its first
-        start[particle[j]] -= 1
-        order[start[particle[j]]] = j

@@ -1,4 +1,4 @@
-"""Tracks to sums over their steps, frame by frame: how far the particles went beyond what moved them all."""
+"""Links to tracks: their spots in a row, and sums over their steps, frame by frame, beyond what moved all particles."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ from nta.kernels import JIT
 PASSES = 3  # slow particles tell what is common best; which are slow is known once that is removed
 LEAST_LEFT = 0.1  # of a squared step, where its track is nearly all that tells what is common
 NOTHING_PX2 = 1e-12
+
+
+@jit("void(int64[::1], int64[::1], int64[::1])", **JIT)
+def sort_spots(particle: np.ndarray, start: np.ndarray, order: np.ndarray) -> None:
+    """Order spots by track: write the rows of each track's into `order`, (n,), and where each track begins into `start`, (tracks + 1,)."""
+    for p in range(len(start)):
+        start[p] = 0
+    for j in range(len(particle)):
+        start[particle[j]] += 1
+    for p in range(1, len(start)):
+        start[p] += start[p - 1]
+    for j in range(len(particle) - 1, -1, -1):
+        # each track is filled from its end, and its start comes to its first
+        start[particle[j]] -= 1
+        order[start[particle[j]]] = j
 
 
 @jit(
