@@ -12,7 +12,7 @@ from nta.kernels import INNER, JIT
 DOUBT = 7.0  # ln; a choice e^7 = 1100 times less likely than the best takes nothing from a link's chance
 STAGES = 7  # of growing loss, of 1 each
 MOST_COLUMNS, MOST_ROWS = 6, 8  # of a group whose choices are summed over
-IN_GROUP = -1
+IN_GROUP = -1  # in place of how many rows hear of a column: it is one of a doubtful row's
 INTEGERS, FLOATS, LEAST_ROOM = 13, 6, 16  # of the arrays to work in
 
 
@@ -74,6 +74,7 @@ def assign(
         row_of[c], price[c] = -1, 0.0
     beaten, reached, done, edge_to, row_to, scanned, item = whole[0], whole[1], whole[2], whole[3], whole[4], whole[5], whole[6]
     far, key = real[0], real[1]
+    # the first come have what they like best, which paths from those who are beaten to it put right
     for row in range(n_rows):
         own, best = 0.0, -1
         for e in range(start[row], start[row + 1]):
