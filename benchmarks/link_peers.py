@@ -43,8 +43,10 @@ def least_squares(spots: Spots, range_px: float, memory: int = 1) -> np.ndarray:
     n = len(spots)
     first = np.searchsorted(spots.frame, np.arange(spots.n_frames + 1)).astype(np.int64)
     one, previous, particle = np.ones(n), np.empty(n, np.int64), np.empty(n, np.int64)
-    about = (one, one, one, np.zeros((memory + 1, n)), one, first, np.arange(spots.n_frames), np.array([range_px]))
-    link(spots.x_px, spots.y_px, *about, 1.0, 1.0, 5.0, True, previous, particle, np.empty(n))
+    at = (spots.x_px, spots.y_px, np.zeros((spots.n_frames, 2)), one, one, one)
+    odds = (np.zeros(n, np.int16), np.ones(1), np.zeros((memory + 1, 1)), np.ones(1))
+    clock = (first, np.arange(spots.n_frames), np.array([range_px]))
+    link(*at, *odds, *clock, 1.0, 1.0, 5.0, True, previous, particle, np.empty(n))
     return particle
 
 

@@ -446,6 +446,41 @@ def link(
     return before
 
 
+def sum_steps(
+    x_px: np.ndarray, y_px: np.ndarray, number: np.ndarray, frame: np.ndarray, start: np.ndarray, fewest: int, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `nta.kernels.tracks.sum_steps` writes of `n` frames: every step a record of its own."""
+    tracks = []
+    for a, b in itertools.pairwise(start):
+        rows = [j for j in range(a + 1, b) if number[j] == number[j - 1] + 1]
+        if len(rows) > fewest:
+            steps = {j: np.array([x_px[j] - x_px[j - 1], y_px[j] - y_px[j - 1]]) / math.sqrt(frame[j] - frame[j - 1]) for j in rows}
+            tracks.append(steps)
+    owns, weights = tracks, [1.0] * len(tracks)
+    for _ in range(3):
+        owns = []
+        for track, own_weight in zip(tracks, weights, strict=True):
+            own = {}
+            for j, step in track.items():
+                here = [(w, t[k]) for t, w in zip(tracks, weights, strict=True) for k in t if number[k] == number[j]]
+                whole = sum(w for w, _ in here)
+                own[j] = (step - sum(w * s for w, s in here) / whole) / math.sqrt(max(1 - own_weight / whole, 0.1))
+            owns.append(own)
+        weights = [len(own) / sum(s @ s for s in own.values()) for own in owns]
+    links, excess, lasted, alike = np.zeros(n, int), np.zeros(n), np.zeros(n), np.zeros(2)
+    for own, weight in zip(owns, weights, strict=True):
+        others, total = len(own) - 1, sum(s @ s for s in own.values())
+        for j, step in own.items():
+            ratio = step @ step / (total - step @ step)
+            links[number[j]] += 1
+            excess[number[j]] += others * math.log(1 + ratio)
+            lasted[number[j]] += (others - 1) * ratio
+            for apart in (2, 3):
+                if all(j - k in own for k in range(apart + 1)):
+                    alike += [step @ own[j - apart] * weight, 1]
+    return links, excess, lasted, alike
+
+
 def crowd(
     rng: np.random.Generator,
     n: int,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nta.cadence import Cadence, find_cadence
+from nta.kernels import tracks as kernels
 from nta.spots import Spots
 
 N_FRAMES = 120
@@ -38,18 +39,29 @@ def film(
     return naive.make_spots(frame, at[..., 0].ravel(), at[..., 1].ravel()), particle
 
 
+def by_track(spots: Spots, particle: np.ndarray) -> tuple[Spots, np.ndarray]:
+    """Return spots ordered by track, then frame, and where each track begins."""
+    order = np.lexsort((spots.frame, particle))
+    start = np.append(np.flatnonzero(np.diff(particle[order], prepend=-1)), len(order))
+    return replace(spots, **{name: getattr(spots, name)[order] for name in Spots.ROWS}), start
+
+
+def cadence_of(spots: Spots, particle: np.ndarray) -> Cadence:
+    return find_cadence(*by_track(spots, particle))
+
+
 @pytest.mark.parametrize("moved", [{}, {"shaken_px": 3.0}, {"flow_px": 4.0}])
 @pytest.mark.parametrize("n", [4, 12, 40])
 def test_a_regular_clock_raises_no_alarm(n: int, moved: dict[str, float]) -> None:
     rng = np.random.default_rng(1)
-    alarms = sum(len(find_cadence(*film(rng, n, **moved)).gaps) > 0 for _ in range(12))
+    alarms = sum(len(cadence_of(*film(rng, n, **moved)).gaps) > 0 for _ in range(12))
     # one in 200 is allowed for; two of twelve would come once in 600 runs
     assert 0 <= alarms < 2
 
 
 def test_lost_frames_are_found_and_counted() -> None:
     lost = {20: 1, 55: 2, 100: 4}
-    found = find_cadence(*film(np.random.default_rng(2), 300, lost=lost))
+    found = cadence_of(*film(np.random.default_rng(2), 300, lost=lost))
     assert found.gaps.tolist() == [20, 55, 100]
     assert found.missing.tolist() == [1, 2, 4]
     assert [notice.code for notice in found.notices()] == ["dropped_frames"]
@@ -60,7 +72,7 @@ def test_a_lost_frame_is_found_the_surer_the_more_particles_there_are() -> None:
     shares = []
     for n in (12, 30, 100):
         rng = np.random.default_rng(3)
-        videos = [find_cadence(*film(rng, n, lost={40: 1, 80: 1})).gaps for _ in range(10)]
+        videos = [cadence_of(*film(rng, n, lost={40: 1, 80: 1})).gaps for _ in range(10)]
         assert all(set(gaps.tolist()) <= {40, 80} for gaps in videos)
         shares.append(sum(len(gaps) for gaps in videos) / 20)
     # M links know the mean squared step to 1 / sqrt(M); the limit lies 4 of these above the mean
@@ -72,7 +84,7 @@ def test_a_lost_frame_is_found_the_surer_the_more_particles_there_are() -> None:
 def test_a_jolt_of_the_stage_is_no_lost_frame() -> None:
     spots, particle = film(np.random.default_rng(4), 60)
     spots.x_px[spots.frame >= 50] += 6.0
-    assert find_cadence(spots, particle).gaps.tolist() == []
+    assert cadence_of(spots, particle).gaps.tolist() == []
 
 
 def test_known_repeats_are_no_lost_frames() -> None:
@@ -80,19 +92,37 @@ def test_known_repeats_are_no_lost_frames() -> None:
     repeats = np.array([10, 40, 41, 77])
     keep = ~np.isin(spots.frame, repeats)
     some = replace(spots, repeats=repeats, **{name: getattr(spots, name)[keep] for name in Spots.ROWS})
-    assert find_cadence(some, particle[keep]).gaps.tolist() == []
+    assert cadence_of(some, particle[keep]).gaps.tolist() == []
 
 
 def test_key_frames_of_a_compressed_video_are_no_lost_frames() -> None:
-    assert find_cadence(*film(np.random.default_rng(6), 300, late=0.5)).gaps.tolist() == []
+    assert cadence_of(*film(np.random.default_rng(6), 300, late=0.5)).gaps.tolist() == []
 
 
 def test_cut_by_hand() -> None:
-    spots = naive.make_spots([0, 1, 1, 2, 3], np.zeros(5), np.zeros(5))
-    particle = np.array([0, 0, 1, 0, 1])
-    assert Cadence(np.array([2]), np.array([1])).cut(spots, particle).tolist() == [0, 0, 2, 1, 3]
-    assert Cadence().cut(spots, particle) is particle
+    frame, start = np.array([0, 1, 2, 3, 1, 3, 2, 3]), np.array([0, 4, 6, 8])
+    assert Cadence(np.array([2]), np.array([1])).cut(frame, start).tolist() == [0, 2, 4, 5, 6, 8]
+    assert Cadence(np.array([1, 3]), np.array([1, 1])).cut(frame, start).tolist() == [0, 1, 3, 4, 5, 6, 7, 8]
+    assert Cadence().cut(frame, start) is start
     assert Cadence().notices() == ()
+
+
+def test_sums_over_steps_equal_the_twins() -> None:
+    rng = np.random.default_rng(8)
+    spots, particle = film(rng, 6, n_frames=40, late=0.3, shaken_px=1.0)
+    # some spots are missed, three frames repeat others
+    repeats = np.array([5, 20, 21])
+    keep = (rng.random(len(particle)) > 0.1) & ~np.isin(spots.frame, repeats)
+    some = replace(spots, repeats=repeats, **{name: getattr(spots, name)[keep] for name in Spots.ROWS})
+    ordered, start = by_track(some, particle[keep])
+    number = np.zeros(40, np.int64)
+    number[some.distinct] = np.arange(37)
+    written = np.empty(37, np.int64), np.empty(37), np.empty(37), np.empty(2)
+    kernels.sum_steps(ordered.x_px, ordered.y_px, ordered.frame, number, start, 3, *written)
+    twin = naive.sum_steps(ordered.x_px, ordered.y_px, number[ordered.frame], ordered.frame, start, 3, 37)
+    assert written[0].sum() > 100
+    for ours, theirs in zip(written, twin, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-9)
 
 
 @pytest.mark.parametrize("frame", [[], [0], [0, 1, 2], [0] * 30, [*range(12)] * 20])
@@ -100,4 +130,4 @@ def test_little_or_nothing_that_moves_tells_nothing(frame: list[int]) -> None:
     spots = naive.make_spots(frame, np.zeros(len(frame)), np.zeros(len(frame)), n_frames=12)
     # twenty of a frame at most: each its own particle, or twenty that stand still
     particle = np.arange(len(frame)) % max(20, frame.count(0))
-    assert len(find_cadence(spots, particle).gaps) == 0
+    assert len(cadence_of(spots, particle).gaps) == 0

@@ -273,6 +273,13 @@ def test_flow_and_step_are_those_of_the_walk(drift):
     assert flow.shake_px == 0.0
 
 
+@pytest.mark.parametrize("size", [SIDE, SIDE + 1, SIDE + 2, SIDE + 3])
+def test_displacements_are_looked_at_as_far_as_a_quarter_of_any_size(size):
+    flow = find_flow(spots_at(walk(60, 40, step=1.5, flow=(3.0, 0.0))), np.arange(59), size)
+    assert flow is not None
+    assert flow.x_px == pytest.approx(3.0, abs=0.2)
+
+
 def test_drift_of_3_px_a_frame_in_a_video(look):
     found = look(camera(20 + light(walk(step=0.5, flow=(3.0, 0.0)))))
     flow = finding(found, "flow_px")

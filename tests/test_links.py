@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import naive
 import numpy as np
 import pytest
@@ -15,90 +13,6 @@ from nta.spots import Spots
 FASTEST_PX = 6.5  # 30 nm in water, 0.166 um a pixel, 25 frames a second
 
 
-def edges_of(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return start, column and gain of the finite entries of a matrix."""
-    rows, columns = np.nonzero(np.isfinite(gain))
-    start = np.searchsorted(rows, np.arange(len(gain) + 1))
-    return start.astype(np.int64), columns.astype(np.int64), gain[rows, columns]
-
-
-def assign(gain: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Return the edges of a matrix, and what `kernels.assign` writes."""
-    edges = edges_of(gain)
-    written = np.empty(gain.shape[1], np.int64), np.empty(len(gain), np.int64), np.empty(gain.shape[1])
-    kernels.assign(*edges, *written)
-    return edges, written
-
-
-def random_gains(seed: int, rows: int, columns: int, *, whole: bool = False) -> np.ndarray:
-    """Return a matrix with gaps."""
-    rng = np.random.default_rng(seed)
-    gain = rng.normal(1, 2, (rows, columns))
-    return np.where(rng.random((rows, columns)) < rng.random(), np.rint(gain) if whole else gain, -np.inf)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1, 14), st.booleans())
-@settings(max_examples=300)
-def test_no_choice_of_links_gains_more(seed: int, rows: int, columns: int, whole: bool) -> None:
-    gain = random_gains(seed, rows, columns, whole=whole)
-    (_, column, value), (row_of, edge_of, price) = assign(gain)
-    chosen = edge_of[edge_of >= 0]
-    assert value[chosen].sum() == pytest.approx(naive.best_choice(gain)[0], abs=1e-9)
-    # both sides of it agree, nothing is taken twice or at a loss, and what is free costs nothing
-    assert sorted(row_of[row_of >= 0]) == np.flatnonzero(edge_of >= 0).tolist()
-    assert np.array_equal(column[edge_of[row_of[row_of >= 0]]], np.flatnonzero(row_of >= 0))
-    assert np.all(value[chosen] >= 0)
-    assert np.all(price[row_of < 0] == 0)
-
-
-def test_a_large_crowd_is_assigned_as_well() -> None:
-    rng = np.random.default_rng(1)
-    at = rng.uniform(0, 100, (2, 400, 2))
-    square = ((at[0][:, None] - at[1]) ** 2).sum(axis=2)
-    gain = np.where(square < 225.0, 225.0 - square, -np.inf)  # 28 candidates each
-    (_, _, value), (_, edge_of, _) = assign(gain)
-    assert value[edge_of[edge_of >= 0]].sum() == pytest.approx(naive.best_choice(gain)[0], rel=1e-12)
-
-
-def chances(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the chance of each row's choice, and its column, -1 for none."""
-    edges, written = assign(gain)
-    chance = np.full(len(gain), np.nan)
-    kernels.weigh(*edges, *written, chance)
-    return chance, np.where(written[1] >= 0, edges[1][written[1]] if len(edges[1]) else -1, -1)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 5))
-@settings(max_examples=60)
-def test_the_chance_of_a_link_is_its_share_of_all_choices(seed: int, rows: int, columns: int) -> None:
-    gain = random_gains(seed, rows, columns)
-    chance, column = chances(gain)
-    expected = naive.choice_chances(gain)
-    for row in range(rows):
-        if column[row] >= 0:
-            # what is 1100 times less likely than the best is left out, once for each of a few edges
-            assert chance[row] == pytest.approx(expected[row, column[row]], abs=3e-3)
-
-
-def test_two_that_could_as_well_be_exchanged_are_even() -> None:
-    assert chances(np.full((2, 2), 9.0))[0] == pytest.approx([0.5, 0.5], abs=1e-3)
-    assert chances(np.array([[9.0, 8.0], [9.0, 9.0]]))[0] == pytest.approx(1 / (1 + np.exp(-1.0)), abs=1e-3)
-    assert chances(np.array([[2.0]]))[0] == pytest.approx(1 / (1 + np.exp(-2.0)))
-
-
-def test_of_a_chain_too_long_to_sum_over_the_nearest_rivals_count() -> None:
-    # each could be the next one's: 12 rows and columns in one group; the last column is free
-    gain = np.full((12, 13), -np.inf)
-    gain[np.arange(12), np.arange(12)] = 9.0
-    gain[np.arange(12), np.arange(12) + 1] = 6.0
-    chance, column = chances(gain)
-    assert np.array_equal(column, np.arange(12))
-    # shifted from the last one on: e^-3, e^-6 ...; one row short of a column or none costs e^-9
-    assert chance[-1] == pytest.approx(1 / (1 + np.exp(-3.0)), abs=0.01)
-    assert np.all(chance > 0.94)
-    assert np.all(chance < 1)
-
-
 def first_rows(spots: Spots) -> np.ndarray:
     return np.searchsorted(spots.frame, np.arange(spots.n_frames + 1)).astype(np.int64)
 
@@ -107,9 +21,10 @@ def link_plain(spots: Spots, gate_px: float, gap: int) -> np.ndarray:
     """Return the particle of each spot with the least sum of squared steps."""
     n = len(spots)
     one, previous, particle = np.ones(n), np.empty(n, np.int64), np.empty(n, np.int64)
-    at = (spots.x_px, spots.y_px, one, one, one, np.zeros((gap + 1, n)), one)
+    at = (spots.x_px, spots.y_px, np.zeros((spots.n_frames, 2)), one, one, one)
+    odds = (np.zeros(n, np.int16), np.ones(1), np.zeros((gap + 1, 1)), np.ones(1))
     clock = (first_rows(spots), np.arange(spots.n_frames), np.array([gate_px]))
-    kernels.link(*at, *clock, 1.0, 1.0, 5.0, True, previous, particle, np.empty(n))
+    kernels.link(*at, *odds, *clock, 1.0, 1.0, 5.0, True, previous, particle, np.empty(n))
     return particle
 
 
@@ -134,21 +49,24 @@ def test_likelihood_links_equal_the_twins(seed: int, gap: int) -> None:
     rng = np.random.default_rng(seed)
     spots, _ = naive.crowd(rng, 25, 12, 60.0, missed=0.15, false_spots=1.0)
     n = len(spots)
-    values: dict[str, Any] = {
-        "x_px": spots.x_px,
-        "y_px": spots.y_px,
-        "variance_px2": spots.x_sd_px**2,
-        "brightness": spots.snr / 4,
-        "prior_px2": rng.uniform(1, 20, n),
-        "log_odds": rng.normal(1, 1, (gap + 1, n)),
-        "log_new": rng.normal(-9, 0.5, n),
-    }
+    path = np.cumsum(rng.normal(0, 5, (12, 2)), axis=0)
+    # each spot at a level of brightness of its own
+    level, brightness, x_sd, y_sd = rng.permutation(n), spots.snr / 4, spots.x_sd_px, 1.2 * spots.y_sd_px
+    prior, log_odds, log_new = rng.uniform(1, 20, n), rng.normal(1, 1, (gap + 1, n)), rng.normal(-9, 0.5, n)
     gates, numbers = 12.0 * np.sqrt(np.arange(1, gap + 2)), (1.3, 0.6, 3.0)
     previous, particle, chance = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
-    kernels.link(*values.values(), first_rows(spots), np.arange(12), gates, *numbers, False, previous, particle, chance)
+    moved = (spots.x_px + path[spots.frame, 0], spots.y_px + path[spots.frame, 1])
+    about = (brightness, level.astype(np.int16), prior, log_odds, log_new, first_rows(spots), np.arange(12), gates)
+    kernels.link(*moved, path, x_sd, y_sd, *about, *numbers, False, previous, particle, chance)
     prior_steps, follow, tail = numbers
     twin = naive.link(
-        **values,
+        x_px=spots.x_px,
+        y_px=spots.y_px,
+        variance_px2=(x_sd**2 + y_sd**2) / 2,
+        brightness=brightness,
+        prior_px2=prior[level],
+        log_odds=log_odds[:, level],
+        log_new=log_new[level],
         frame=spots.frame,
         gate_px=gates,
         prior_steps=prior_steps,
@@ -223,7 +141,7 @@ def test_five_thousand_spots_a_frame_with_a_range_of_three_neighbour_distances()
 
 def test_long_videos_are_learnt_from_parts_and_linked_whole() -> None:
     spots, truth = naive.crowd(np.random.default_rng(8), 120, 500, 500.0, flow_px=(2.0, -1.0))
-    assert len(spots) > 2 * SAMPLE_SPOTS
+    assert len(spots) > 2 * SAMPLE_SPOTS[-1]
     links = find_links(spots, FASTEST_PX)
     found, wrong = shares(spots, truth, links.particle)
     assert found > 0.985

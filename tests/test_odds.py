@@ -70,7 +70,7 @@ def test_the_prior_of_steps_is_that_of_the_tracks() -> None:
 def test_parts_of_a_long_video_are_runs_that_no_track_crosses() -> None:
     spots, _ = naive.crowd(np.random.default_rng(4), 100, 500, 500.0)
     clock = Clock.of(spots)
-    some, runs = _sample(spots, clock)
+    some, runs = _sample(spots, clock, 6000)
     assert 5000 < len(some) < 0.7 * len(spots)
     number = runs.number
     # rows of each frame are its own, and between two runs there is nothing for three frames
@@ -80,7 +80,7 @@ def test_parts_of_a_long_video_are_runs_that_no_track_crosses() -> None:
     assert 8 <= np.count_nonzero(apart == 4) <= 11
     assert np.all(runs.past[number] + runs.left[number] == runs.left[0])
     short = naive.crowd(np.random.default_rng(4), 100, 40, 500.0)[0]
-    assert _sample(short, Clock.of(short))[0] is short
+    assert _sample(short, Clock.of(short), 6000)[0] is short
 
 
 def test_flow_and_step_are_known_before_there_are_links() -> None:

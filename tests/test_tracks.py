@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nta.flags import Flag
+from nta.kernels.tracks import sort_spots
 from nta.settings import Settings
 from nta.spots import Spots
 from nta.trackpy_links import _cut_improbable
@@ -320,3 +321,10 @@ def test_a_track_is_one_particle_by_all_its_links() -> None:
     assert np.all(tracks.one_particle[lonely] > 0.97)
     assert np.all(tracks.one_particle[~lonely] < 0.95)
     assert np.all(np.isnan(link(spots, engine="trackpy").one_particle[tracks.n_spots > 1]))
+
+
+def test_spots_are_ordered_by_track_by_hand() -> None:
+    start, order = np.empty(4, np.int64), np.empty(6, np.int64)
+    sort_spots(np.array([0, 1, 0, 2, 1, 0]), start, order)
+    assert start.tolist() == [0, 3, 5, 6]
+    assert order.tolist() == [0, 2, 5, 1, 4, 3]

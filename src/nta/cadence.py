@@ -29,12 +29,17 @@ class Cadence:
     gaps: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     missing: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
-    def cut(self, spots: Spots, particle: np.ndarray) -> np.ndarray:
-        """Return the particle of each spot with every one ended at the gaps: the length of a step across them is of an unknown time."""
+    def cut(self, frame: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """Return where tracks start with every one ended at the gaps: the length of a step across them is of an unknown time.
+
+        `frame` and `start` are of spots ordered by track, then frame; those of a track's parts are already.
+        """
         if not len(self.gaps):
-            return particle
-        part = np.searchsorted(self.gaps, spots.frame, side="right")
-        return np.unique(particle * (len(self.gaps) + 1) + part, return_inverse=True)[1]
+            return start
+        part = np.searchsorted(self.gaps, frame, side="right")
+        begins = np.diff(part, prepend=-1) != 0
+        begins[start[:-1]] = True
+        return np.append(np.flatnonzero(begins), len(frame))
 
     def notices(self) -> tuple[Notice, ...]:
         """Say where frames are missing."""
@@ -46,7 +51,7 @@ class Cadence:
         return (Notice("dropped_frames", text),)
 
 
-def find_cadence(spots: Spots, particle: np.ndarray) -> Cadence:
+def find_cadence(spots: Spots, start: np.ndarray) -> Cadence:
     """Find the pairs of frames between which all particles step too far for one interval, less what they step in common.
 
     A squared step, over the sum S of the n others of its track, tells nothing of the particle's size: ``n ln(1 + s / S)`` is exponential
@@ -56,57 +61,31 @@ def find_cadence(spots: Spots, particle: np.ndarray) -> Cadence:
 
     Nothing is looked for where steps two and three apart are alike: a compressed video follows the particles late, and catches up at
     its key frames.
+
+    Parameters
+    ----------
+    spots : ordered by track, then frame
+    start : (tracks + 1,) the first row of each track, and the number of rows
     """
-    order = np.lexsort((spots.frame, particle))
-    shown = np.searchsorted(spots.distinct, spots.frame[order])
-    linked = (np.diff(particle[order]) == 0) & (np.diff(shown) == 1)
-    track, frame = particle[order][1:][linked], spots.frame[order][1:][linked]
-    lapse = np.diff(spots.frame[order])[linked]
-    steps = [np.diff(c[order])[linked] / np.sqrt(lapse) for c in (spots.x_px, spots.y_px)]
-    enough = np.bincount(track)[track] > FEWEST_STEPS if len(track) else np.zeros(0, bool)
-    _, pair, links = np.unique(frame[enough], return_inverse=True, return_counts=True)
-    if not np.any(links >= FEWEST_LINKS):
+    from scipy.special import ndtr
+
+    from nta.kernels.tracks import sum_steps
+
+    number = np.zeros(spots.n_frames, np.int64)
+    number[spots.distinct] = np.arange(len(spots.distinct))
+    m = len(spots.distinct)
+    links, excess, lasted, alike = np.empty(m, np.int64), np.empty(m), np.empty(m), np.empty(2)
+    sum_steps(spots.x_px, spots.y_px, spots.frame, number, start, FEWEST_STEPS, links, excess, lasted, alike)
+    told = np.flatnonzero(links >= FEWEST_LINKS)
+    # of two axes, each with half the mean square
+    if not len(told) or alike[0] / np.sqrt(max(alike[1], 1.0) / 2.0) > LINGERING:
         return Cadence()
-    track = np.unique(track[enough], return_inverse=True)[1]
-    others = np.bincount(track)[track] - 1.0
-    weight = np.ones(len(track))
-    # slow particles tell what is common best; which are slow is known once that is removed
-    for _ in range(3):
-        x, y = (_without_common(s[enough], pair, weight) for s in steps)
-        squared = x**2 + y**2
-        total = np.bincount(track, squared)[track]
-        typical = np.maximum(total, 1e-12) / (others + 1.0)
-        weight = 1.0 / typical
-    if _lingering(x, y, typical, track, np.flatnonzero(linked)[enough]) > LINGERING:
-        return Cadence()
-    rest = np.maximum(total - squared, 1e-12)
-    told = links >= FEWEST_LINKS
-    mean = (np.bincount(pair, others * np.log1p(squared / rest)) / links)[told]
+    mean, lasted = excess[told] / links[told], lasted[told] / links[told]
     n = links[told] - 1.0  # one went into the common motion
     score = (np.cbrt(mean) - 1.0 + 1.0 / (9 * n)) * 3 * np.sqrt(n)
     middle, low = np.quantile(score, [0.5, 0.1587])
-    from scipy.special import ndtr
-
     chance = ndtr((middle - score) / max(1.0, middle - low))
     gap = (chance < FALSE_ALARMS / len(score)) & (mean >= LEAST_RATIO * np.median(mean))
     # (n - 1) s / S has the mean 1: the time over which the particles stepped
-    lasted = (np.bincount(pair, (others - 1) * squared / rest) / links)[told]
     missing = np.maximum(np.rint(lasted / max(float(np.median(lasted)), 1e-12)) - 1, 1)
-    return Cadence(np.unique(frame[enough])[told][gap].astype(np.int64), missing[gap].astype(np.int64))
-
-
-def _without_common(step: np.ndarray, pair: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the steps less the weighted mean of their pair of frames, as long on average as they would be without it."""
-    share = weight / np.bincount(pair, weight)[pair]
-    return (step - np.bincount(pair, share * step)[pair]) / np.sqrt(np.maximum(1.0 - share, 0.1))
-
-
-def _lingering(x: np.ndarray, y: np.ndarray, typical: np.ndarray, track: np.ndarray, place: np.ndarray) -> float:
-    """Return the mean product of steps 2 and 3 apart in units of its standard error; `place` numbers the steps, gaps left out."""
-    found, n = 0.0, 0
-    for apart in (2, 3):
-        whole = (track[apart:] == track[:-apart]) & (place[apart:] - place[:-apart] == apart)
-        found += float(np.sum(((x[apart:] * x[:-apart] + y[apart:] * y[:-apart]) / typical[apart:])[whole]))
-        n += int(np.count_nonzero(whole))
-    # of two axes, each with half the mean square
-    return found / np.sqrt(max(n, 1) / 2.0)
+    return Cadence(spots.distinct[told][gap], missing[gap].astype(np.int64))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nta.odds import Clock, Odds, Pass, at_rest, first_odds, learn_odds
+from nta.odds import Clock, Odds, Pass, first_odds, learn_odds
 from nta.spots import Spots
 
 
@@ -30,8 +30,8 @@ class Links:
     gap_frames: int
 
 
-PASSES = 2
-SAMPLE_SPOTS, RUNS, FEWEST_RUNS, SHORTEST_RUN = 6000, 12, 3, 10  # of the runs of frames that the passes before the last look at
+SAMPLE_SPOTS = (3000, 6000)  # that the passes before the last look at; what the first one tells is only for the second
+RUNS, FEWEST_RUNS, SHORTEST_RUN = 12, 3, 10  # of frames of such a sample
 BREAK = 3  # frames without a spot, after which no track goes on
 
 
@@ -43,18 +43,18 @@ def find_links(spots: Spots, fastest_px: float) -> Links:
     clock = Clock.of(spots)
     odds = first_odds(spots, clock, fastest_px)
     widest_px = odds.gate_px
-    some, runs = _sample(spots, clock)
-    for _ in range(PASSES):
+    for n in SAMPLE_SPOTS:
+        some, runs = _sample(spots, clock, n)
         odds = learn_odds(some, runs, _link(some, runs, odds), widest_px) or odds
     last = _link(spots, clock, odds)
     return Links(last.particle, last.chance, odds.path_px, odds.gates_px(clock), odds.gap)
 
 
-def _sample(spots: Spots, clock: Clock) -> tuple[Spots, Clock]:
-    """Return runs of frames spread over the video, with `SAMPLE_SPOTS` or more, and their clock; all where that is not much less."""
+def _sample(spots: Spots, clock: Clock, wanted: int) -> tuple[Spots, Clock]:
+    """Return runs of frames spread over the video, with the spots `wanted` or more, and their clock; all where that is not much less."""
     n, m = len(spots), len(clock.time)
-    run = max(SHORTEST_RUN, int(np.ceil(SAMPLE_SPOTS / RUNS * m / n)))
-    runs = int(np.clip(SAMPLE_SPOTS * m / (n * run), FEWEST_RUNS, RUNS))
+    run = max(SHORTEST_RUN, int(np.ceil(wanted / RUNS * m / n)))
+    runs = int(np.clip(wanted * m / (n * run), FEWEST_RUNS, RUNS))
     if runs * run > 0.7 * m:
         return spots, clock
     begin = np.linspace(0, m - run, runs).astype(int)
@@ -75,17 +75,18 @@ def _link(spots: Spots, clock: Clock, odds: Odds) -> Pass:
 
     n = len(spots)
     previous, particle, chance = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
-    x, y = at_rest(spots, odds.path_px)
     brightness = odds.brightness(spots.snr)
-    level = odds.level(brightness)
     link(
-        x,
-        y,
-        0.5 * (spots.x_sd_px**2 + spots.y_sd_px**2),
+        spots.x_px,
+        spots.y_px,
+        odds.path_px[clock.time],
+        spots.x_sd_px,
+        spots.y_sd_px,
         brightness,
-        np.exp(odds.table[3])[level],
-        np.take(odds.table[: odds.gap + 1], level, axis=1),
-        odds.table[2][level],
+        odds.level(brightness),
+        np.exp(odds.table[3]),
+        odds.table[: odds.gap + 1],
+        odds.table[2],
         clock.first,
         clock.time,
         odds.gates_px(clock),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from math import lgamma
 
 import numpy as np
 
-from nta.flow import find_flow
+from nta.flow import find_cluster
 from nta.spots import Spots
 
 GATE_SD = 4.0  # exp(-4^2 / 2) = 0.03 % of the fastest steps are longer
@@ -98,7 +97,7 @@ class Odds:
     def level(self, brightness: np.ndarray) -> np.ndarray:
         """Return the column of the table nearest to each brightness."""
         step = max(self.highest - self.lowest, 1e-9) / (LEVELS - 1)
-        return np.clip((brightness - self.lowest) / step + 0.5, 0, LEVELS - 1).astype(np.int64)
+        return np.clip((brightness - self.lowest) / step + 0.5, 0, LEVELS - 1).astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -154,19 +153,19 @@ def _flow_without_links(spots: Spots, clock: Clock) -> tuple[np.ndarray, float |
     in_frame = min(len(spots) / len(clock.time), float(FLOW_CROWD))
     n_pairs = int(np.clip(FLOW_SPOTS / (2 * in_frame), *FLOW_PAIRS))
     pairs = pairs[np.unique(np.linspace(0, len(pairs) - 1, n_pairs).astype(int))] if len(pairs) else pairs
-    number = clock.number
-    chosen = np.isin(number, np.concatenate([pairs, pairs + 1]))
-    x, y = spots.x_px, spots.y_px
-    wide, high = np.ptp(x), np.ptp(y)
+    frames = np.unique(np.concatenate([pairs, pairs + 1]))
+    rows = np.concatenate([np.empty(0, np.int64), *(np.arange(clock.first[f], clock.first[f + 1]) for f in frames)])
+    number = np.repeat(frames, np.diff(clock.first)[frames])
+    x, y = spots.x_px[rows], spots.y_px[rows]
+    (left, wide), (top, high) = ((float(c.min()), float(np.ptp(c))) for c in (spots.x_px, spots.y_px))
     # of a crowd the middle is enough
-    share = min(1.0, float(np.sqrt(FLOW_CROWD * 2 * n_pairs / max(int(chosen.sum()), 1))))
+    share = min(1.0, float(np.sqrt(FLOW_CROWD * 2 * n_pairs / max(len(rows), 1))))
     size = int(share * min(wide, high))
-    chosen &= (np.abs(x - x.min() - wide / 2) <= share * wide / 2) & (np.abs(y - y.min() - high / 2) <= share * high / 2)
-    if np.count_nonzero(chosen) < FLOW_FEWEST or size < FLOW_SMALLEST_PX:
+    middle = (np.abs(x - left - wide / 2) <= share * wide / 2) & (np.abs(y - top - high / 2) <= share * high / 2)
+    if np.count_nonzero(middle) < FLOW_FEWEST or size < FLOW_SMALLEST_PX:
         return np.zeros(2), None
-    rows = {name: getattr(spots, name)[chosen] for name in Spots.ROWS} | {"frame": number[chosen]}
-    flow = find_flow(replace(spots, **rows), pairs, size)
-    return (np.zeros(2), None) if flow is None else (np.array([flow.x_px, flow.y_px]) / lapse, flow.step_px / np.sqrt(lapse))
+    found = find_cluster(number[middle], x[middle], y[middle], pairs, size)
+    return (np.zeros(2), None) if found is None else (np.array(found.centre) / lapse, found.step_px / np.sqrt(lapse))
 
 
 def _widest(density: float, fastest_px: float) -> float:
@@ -195,40 +194,42 @@ def learn_odds(spots: Spots, clock: Clock, links: Pass, widest_px: float) -> Odd
     gate = measured_gate(own[:: max(1, len(own) // (5 * SAMPLE))], widest_px)
     share, scale, follow, tail = _learn_brightness(spots.snr, i, j)
     brightness = np.arcsinh(share * spots.snr) / (share * scale)
-    low, high = np.quantile(brightness[:: max(1, len(brightness) // SAMPLE)], [0.001, 0.999])
-    grid = np.linspace(float(low), float(high), LEVELS)
+    ordered = np.sort(brightness[:: max(1, len(brightness) // SAMPLE)])
+    low, high = _quantiles(ordered, np.array([0.001, 0.999]))
+    grid = np.linspace(low, high, LEVELS)
     steps, prior = _learn_speeds(links.particle, j, np.sum(own**2, axis=1), brightness, grid)
     bridged = waited == 2
     gap = int(bridged.any() and links.chance[after[bridged]].mean() > 0.5)
-    ends = _learn_ends(spots, clock, links, brightness, grid)
+    ends = _learn_ends(spots, clock, links, brightness, ordered, grid)
     return Odds(path, gate, gap, share, scale, follow, tail, steps, float(grid[0]), float(grid[-1]), np.vstack([ends, prior]))
 
 
 def _follow_flow(spots: Spots, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Return the path of the common motion: the median velocity of the steps from spots `i` to `j` in pieces of the video, interpolated."""
-    lapse = spots.frame[j] - spots.frame[i]
     pieces = max(1, len(j) // LINKS_IN_BLOCK)
-    bound = np.linspace(0, len(j), pieces + 1).astype(int)
-    middle = np.array([0.5 * (spots.frame[j[a]] + spots.frame[j[b - 1]]) - 0.5 for a, b in pairwise(bound)])
+    length = len(j) // pieces
+    rows = np.linspace(0, len(j) - length, pieces).astype(int)[:, None] + np.arange(length)
+    middle = 0.5 * (spots.frame[j[rows[:, 0]]] + spots.frame[j[rows[:, -1]]]) - 0.5
+    lapse = spots.frame[j] - spots.frame[i]
     velocity = np.empty((spots.n_frames - 1, 2))
     for axis, at in enumerate((spots.x_px, spots.y_px)):
-        rate = (at[j] - at[i]) / lapse
-        each = [np.median(rate[a:b]) for a, b in pairwise(bound)]
+        each = np.median(((at[j] - at[i]) / lapse)[rows], axis=1)
         velocity[:, axis] = np.interp(np.arange(spots.n_frames - 1) + 0.5, middle, each)
     return np.vstack([np.zeros(2), np.cumsum(velocity, axis=0)])
 
 
 def measured_gate(steps_px: np.ndarray, widest_px: float) -> float:
     """Return the radius at which steps become as rare, per area, as twice the chance links in the outer rim of the widest gate."""
-    length = np.hypot(steps_px[:, 0], steps_px[:, 1])
+    length = np.sqrt(np.sum(steps_px**2, axis=1))
     if len(length) < 100:
         return widest_px
-    edges = np.linspace(0, widest_px, 41)
-    density = np.histogram(length, edges)[0] / np.diff(edges**2)
+    width = widest_px / 40
+    count = np.bincount((length / width).astype(np.int64), minlength=40)[:40]
+    density = count / (width**2 * np.arange(1, 80, 2))
     chance = np.sum(length > 0.8 * widest_px) / (0.36 * widest_px**2)
     above = np.flatnonzero(density > 2 * chance)
     # a quarter more: what lies between is a true step as often as not, and the likelihood knows where it was cut
-    return float(min(widest_px, 1.25 * edges[above[-1] + 1])) if len(above) else widest_px
+    return float(min(widest_px, 1.25 * width * (above[-1] + 1))) if len(above) else widest_px
 
 
 def brightness_share(snr: np.ndarray, i: np.ndarray, j: np.ndarray) -> float:
@@ -268,13 +269,19 @@ def _learn_brightness(snr: np.ndarray, i: np.ndarray, j: np.ndarray) -> tuple[fl
 def _fit_student(z: np.ndarray) -> tuple[float, float]:
     """Return scale and degrees of freedom of Student's distribution about 0 under which `z` is likeliest."""
     best = (-np.inf, 1.0, TAILS[1])
+    square = z**2
+    variance = max(float(np.median(square)), 1e-6)
     for tail in TAILS:
-        variance = max(float(np.median(z**2)), 1e-6)
-        for _ in range(15):
-            weight = (tail + 1) / (tail + z**2 / variance)
-            variance = max(float(np.mean(weight * z**2)), 1e-6)
-        fit = _log_student(tail) - 0.5 * np.log(variance) - 0.5 * (tail + 1) * float(np.mean(np.log1p(z**2 / (tail * variance))))
-        best = max(best, (fit, float(np.sqrt(variance)), float(tail)))
+        for _ in range(20):
+            # what the weighted mean of squares is over the variance, raised to what makes it Fisher's scoring in its logarithm
+            ratio = (tail + 1) * float(np.mean(square / (square + tail * variance)))
+            variance = max(variance * ratio ** (1 + 3 / tail), 1e-6)
+            if abs(ratio - 1) < 1e-4:
+                break
+        fit = _log_student(tail) - 0.5 * np.log(variance) - 0.5 * (tail + 1) * float(np.mean(np.log1p(square / (tail * variance))))
+        if fit < best[0]:
+            break  # likelihood has one peak
+        best = (fit, float(np.sqrt(variance)), float(tail))
     return best[1], best[2]
 
 
@@ -297,7 +304,8 @@ def _learn_speeds(
     spread = level - level.mean()
     slope = float(np.sum(spread * log_sum)) / (float(np.sum(spread**2)) + 5.0 * max(float(np.var(level)), 1.0))
     rest = log_sum - log_sum.mean() - slope * spread
-    between = max(float(np.mean(rest**2 - polygamma(1, n))), 1e-3)
+    by_chance = polygamma(1, np.arange(1, count.max() + 1))[count[track] - 1]
+    between = max(float(np.mean(rest**2 - by_chance)), 1e-3)
     some = np.geomspace(*PRIOR_STEPS, 30)
     steps = float(np.interp(-between, -polygamma(1, some), some))
     centre = log_sum.mean() + float(digamma(steps))
@@ -305,17 +313,22 @@ def _learn_speeds(
     return steps, centre + slope * (np.clip(grid, low, high) - level.mean())
 
 
-def _learn_ends(spots: Spots, clock: Clock, links: Pass, brightness: np.ndarray, grid: np.ndarray) -> np.ndarray:
+def _quantiles(ordered: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the values below which `shares` of a sorted sample lie."""
+    return np.interp(shares * (len(ordered) - 1), np.arange(len(ordered)), ordered)
+
+
+def _learn_ends(spots: Spots, clock: Clock, links: Pass, brightness: np.ndarray, ordered: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Return, at each brightness of the grid, ln of the odds to be seen 1 and 2 frames later, and of the density of new tracks.
 
-    Tracks begin and end where particles are dim.
+    Tracks begin and end where particles are dim. `ordered` is a sorted sample of the brightness.
     """
     n, number = len(spots), clock.number
     waited = np.zeros(n, np.int64)
     linked = np.flatnonzero(links.previous >= 0)
     waited[links.previous[linked]] = number[linked] - number[links.previous[linked]]
     bins = int(np.clip(n // 50, 1, BRIGHTNESSES))
-    edges = np.quantile(brightness[:: max(1, n // SAMPLE)], np.linspace(0, 1, bins + 1))
+    edges = _quantiles(ordered, np.linspace(0, 1, bins + 1))
     bin_of = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, bins - 1)
     middle = np.maximum.accumulate(0.5 * (edges[1:] + edges[:-1]) + 1e-9 * np.arange(bins))
 

@@ -23,8 +23,8 @@ from nta.quality import find_notices
 from nta.result import Result, Source
 from nta.settings import KNOBS, Settings, Used
 from nta.sizes import Sizes, find_sizes
-from nta.spots import Spots, find_spots
-from nta.tracks import link_spots
+from nta.spots import find_spots
+from nta.tracks import Tracks, link_spots
 from nta.video import Calibration, open_video
 
 if TYPE_CHECKING:
@@ -71,7 +71,10 @@ def analyze(
         notices = video.notices
     # small matrices: threads of the linear algebra would only get in each other's way, and make the last digits depend on the cores
     with threadpool_limits(limits=1, user_api="blas"):
-        result = _size(spots, source, calibration, viscosity, settings, progress or (lambda stage, done, total: None))
+        report = progress or (lambda stage, done, total: None)
+        tracks = link_spots(spots, calibration, viscosity, settings, report)
+        del spots  # tracks have them all
+        result = _size(tracks, source, calibration, viscosity, settings, report)
     return replace(result, notices=notices + result.notices)
 
 
@@ -84,10 +87,10 @@ def _kernels(settings: Settings, progress: Callable[[str, int, int], None] | Non
 
 
 def _size(
-    spots: Spots, source: Source, calibration: Calibration, viscosity: float, settings: Settings, report: Callable[[str, int, int], None]
+    tracks: Tracks, source: Source, calibration: Calibration, viscosity: float, settings: Settings, report: Callable[[str, int, int], None]
 ) -> Result:
-    """From spots to the result."""
-    tracks = link_spots(spots, calibration, viscosity, settings, report)
+    """From tracks to the result."""
+    spots = tracks.spots
     report("size", 0, 3)
     drift = find_drift(tracks, calibration)
     diffusion = find_diffusion(tracks, drift, calibration, viscosity)

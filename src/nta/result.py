@@ -62,6 +62,7 @@ class Result:
     Attributes
     ----------
     used : section -> name -> `Used`, every value that took part, with its source
+    spots : those of `tracks`, in their order
     notices : all warnings, those of the stages included
     detection_limit_nm : smallest diameter the video can show, ``None`` where not known
     """

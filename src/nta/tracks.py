@@ -60,6 +60,8 @@ class Tracks:
 
 FASTEST_NM = 30.0  # the smallest vesicle of interest; a smaller particle's longest steps are cut, which the likelihood knows
 
+ERRORS = 5000  # of spots, whose median is that of all within 2 %
+
 
 def link_spots(
     spots: Spots,
@@ -74,17 +76,21 @@ def link_spots(
     the steps show that frames are missing, tracks end.
     """
     if len(spots) == 0:
-        return _tracks(spots, np.empty(0, np.int64), np.empty(0), np.ones(1), settings, {})
+        return _tracks(spots, np.zeros(1, np.int64), np.empty(0), np.ones(1), settings, {})
     if progress is not None:
         progress("link", 0, 2)
     pixel_um, dt_s = calibration.pixel_size_um.value, 1 / calibration.fps.value
     fastest = physics.diffusion_um2_s(FASTEST_NM, calibration.temperature_c.value, viscosity_mpas)
-    fastest_px = float(np.sqrt(2 * fastest * dt_s / pixel_um**2 + 2 * np.median(spots.x_sd_px) ** 2))
+    error_px = float(np.median(spots.x_sd_px[:: max(1, len(spots) // ERRORS)]))
+    fastest_px = float(np.sqrt(2 * fastest * dt_s / pixel_um**2 + 2 * error_px**2))
     find_links = trackpy_links.find_links if settings.spots.engine == "trackpy" else links.find_links
     linked = find_links(spots, fastest_px)
     if progress is not None:
         progress("link", 1, 2)
-    cadence = find_cadence(spots, linked.particle)
+    order, start = _by_track(linked.particle)
+    ordered = replace(spots, **{name: getattr(spots, name)[order] for name in Spots.ROWS})
+    chance = linked.chance[order]
+    cadence = find_cadence(ordered, start)
     if progress is not None:
         progress("link", 2, 2)
     flow = linked.path_px[-1] / max(spots.n_frames - 1, 1)
@@ -94,22 +100,26 @@ def link_spots(
         "flow_x_px": Used(round(float(flow[0]), 4), "measured"),
         "flow_y_px": Used(round(float(flow[1]), 4), "measured"),
     }
-    tracks = _tracks(spots, cadence.cut(spots, linked.particle), linked.chance, linked.gate_px, settings, chosen)
+    tracks = _tracks(ordered, cadence.cut(ordered.frame, start), chance, linked.gate_px, settings, chosen)
     return replace(tracks, notices=cadence.notices())
 
 
+def _by_track(particle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of spots, which are in the order of frames, ordered by track, and where each track begins."""
+    from nta.kernels.tracks import sort_spots
+
+    order, start = np.empty(len(particle), np.int64), np.empty(particle.max() + 2, np.int64)
+    sort_spots(particle, start, order)
+    return order, start
+
+
 def _tracks(
-    spots: Spots, particle: np.ndarray, chance: np.ndarray, gate_px: np.ndarray, settings: Settings, chosen: dict[str, Used]
+    spots: Spots, start: np.ndarray, chance: np.ndarray, gate_px: np.ndarray, settings: Settings, chosen: dict[str, Used]
 ) -> Tracks:
-    """Order `spots` by track and flag what is too short."""
-    order = np.argsort(particle, kind="stable")  # they are in the order of frames
-    particle = particle[order]
-    start = np.concatenate([np.flatnonzero(np.diff(particle, prepend=-1)), [len(particle)]]).astype(np.int64)
+    """Flag what is too short; `spots` are ordered by track, `chance` is theirs."""
     count = np.diff(start)
     flags = np.zeros(len(count), np.uint32)
     flags[count == 1] |= np.uint32(Flag.UNLINKED)
     flags[(count > 1) & (count < settings.tracks.min_frames)] |= np.uint32(Flag.TOO_SHORT)
-    ordered = replace(spots, **{name: getattr(spots, name)[order] for name in Spots.ROWS})
-    link_chance = chance[order]
-    link_chance[start[:-1]] = 1.0
-    return Tracks(ordered, start, flags, link_chance, gate_px, {**chosen, "min_frames": settings.used("min_frames")})
+    chance[start[:-1]] = 1.0
+    return Tracks(spots, start, flags, chance, gate_px, {**chosen, "min_frames": settings.used("min_frames")})
