@@ -149,13 +149,11 @@ class MatchedFilter:
 
         The array is the calling thread's own, and holds until it calls any filter again.
         """
-        from nta.kernels.filter import filter_columns, filter_rows
+        from nta.kernels.filter import filter_image
 
-        down = _room("down", (self.grid[0], self.shape[1]))
         filtered = _room("filtered", self.grid)
         taps = self._taps if power == 1 else self._taps**power
-        filter_rows(image, taps, self.step, down)
-        filter_columns(down, self._base, self.sign * taps, self.step, filtered)
+        filter_image(image, self._base, taps, self.sign * taps, self.step, filtered)
         return filtered
 
     def see(self, frame: np.ndarray, spread: np.ndarray) -> Seen:

@@ -11,6 +11,7 @@ from numba import int64, jit
 from nta.kernels import JIT, LANES, unsigned
 
 FIRST, NEXT = 3, 2  # pairs of taps that the first and every further pass over a row take; with more arrays, loops are not vectorised
+BAND = 16  # rows of the grid that are filtered down and across in turn
 SAMPLES = 33  # of a tile, for the median about which it is clipped: known to a fifth of the noise, near enough to clip at three
 CLIP = 3.0
 CLIPPED_VARIANCE = 0.9733  # of a Gaussian within 3 SD
@@ -63,20 +64,13 @@ def mirror(r: int, n: int) -> int:
 
 
 @jit(**JIT)
-def filter_rows(image: np.ndarray, taps: np.ndarray, step: int, out: np.ndarray) -> None:
-    """Filter the columns of an image with symmetric taps, mirrored at its edges, at every `step`-th row; compiled for each pixel type met.
-
-    Parameters
-    ----------
-    image : (height, width)
-    taps : (reach + 1,) float32, centre first; reach 5, 7, 9 ...
-    out : (ceil(height / step), width) float32
-    """
+def filter_rows(image: np.ndarray, taps: np.ndarray, step: int, first: int, out: np.ndarray) -> None:
+    """Filter the columns of an image at every `step`-th row from `first` such rows on; `out` has reach columns more on the left."""
     height, width = image.shape
     reach = len(taps) - 1
     t0, t1, t2, t3 = taps[0], taps[1], taps[2], taps[3]
-    for k in range(out.shape[0]):
-        r, row = k * step, out[k]
+    for k in range(len(out)):
+        r, row = (first + k) * step, out[k, reach : reach + width]
         m = image[r]
         a1, b1 = image[mirror(r - 1, height)], image[mirror(r + 1, height)]
         a2, b2 = image[mirror(r - 2, height)], image[mirror(r + 2, height)]
@@ -96,45 +90,32 @@ def filter_rows(image: np.ndarray, taps: np.ndarray, step: int, out: np.ndarray)
                 row[c] += s1 * (np.float32(a1[c]) + np.float32(b1[c])) + s2 * (np.float32(a2[c]) + np.float32(b2[c]))
 
 
-@jit("void(float32[:,::1], float32[:,::1], float32[::1], int64, float32[:,::1])", **JIT)
-def filter_columns(image: np.ndarray, base: np.ndarray, taps: np.ndarray, step: int, out: np.ndarray) -> None:
-    """Filter the rows of an image with symmetric taps, mirrored at its edges, at every `step`-th column, and take `base` off.
-
-    Parameters
-    ----------
-    image : (rows, width) float32
-    base : (rows, ceil(width / step)) float32
-    taps : (reach + 1,) float32, centre first; reach 5, 7, 9 ...
-    out : (rows, ceil(width / step)) float32
-    """
-    width, n = image.shape[1], out.shape[1]
-    reach = len(taps) - 1
+@jit("void(float32[:,::1], int64, float32[:,::1], float32[::1], int64, float32[:,::1])", **JIT)
+def filter_columns(padded: np.ndarray, width: int, base: np.ndarray, taps: np.ndarray, step: int, out: np.ndarray) -> None:
+    """Filter rows of `width`, which `padded` has in its middle, at every `step`-th column, and take `base` off; its margins are written."""
+    n, reach, length = out.shape[1], len(taps) - 1, padded.shape[1] // step
     # every `step`-th column of a row with its mirrored edges stands in one piece, so that all loads are of neighbours
-    length = (width + 2 * reach) // step + 1
-    padded, phases = np.empty(step * length, np.float32), np.empty(step * length, np.float32)
-    middle = padded[reach:]
-    outside = np.empty(len(padded) - width, np.int64)
+    phases = np.empty(padded.shape[1], np.float32)
+    outside = np.empty(padded.shape[1] - width, np.int64)
     for d in range(len(outside)):
-        outside[d] = mirror(-1 - d if d < reach else width + d - reach, width)
+        outside[d] = reach + mirror(-1 - d if d < reach else width + d - reach, width)
     piece = np.empty(2 * reach + 1, np.int64)
     for d in range(2 * reach + 1):
         piece[d] = d % step * length + d // step
     t0, t1, t2, t3 = taps[0], taps[1], taps[2], taps[3]
-    for k in range(image.shape[0]):
-        line, below, row = image[k], base[k], out[k]
-        for c in range(width):
-            middle[c] = line[c]
+    for k in range(len(out)):
+        line, below, row = padded[k], base[k], out[k]
         for d in range(len(outside)):
-            padded[reach - 1 - d if d < reach else width + d] = line[outside[d]]
+            line[reach - 1 - d if d < reach else width + d] = line[outside[d]]
         if step == 2:
             # side by side, or the loop is not vectorised
             even, odd = phases[:length], phases[length:]
             for q in range(length):
-                even[q] = padded[2 * q]
-                odd[q] = padded[2 * q + 1]
+                even[q] = line[2 * q]
+                odd[q] = line[2 * q + 1]
         else:
             for p in range(step):
-                phase, source = phases[p * length :], padded[p:]
+                phase, source = phases[p * length :], line[p:]
                 for q in range(length):
                     phase[q] = source[step * q]
         m = phases[piece[reach] :]
@@ -151,6 +132,47 @@ def filter_columns(image: np.ndarray, base: np.ndarray, taps: np.ndarray, step: 
                 row[c] += s1 * (a1[c] + b1[c]) + s2 * (a2[c] + b2[c])
 
 
+@jit(**JIT)
+def filter_image(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: np.ndarray, step: int, out: np.ndarray) -> None:
+    """Filter an image with symmetric taps, mirrored at its edges, at every `step`-th row and column, and take `base` off.
+
+    Compiled for each pixel type met.
+
+    Parameters
+    ----------
+    image : (height, width)
+    down, across : (reach + 1,) float32, taps along columns and rows, centre first; reach 5, 7, 9 ...
+    base, out : (ceil(height / step), ceil(width / step)) float32
+    """
+    reach = len(down) - 1
+    # a band stays in the processor's cache
+    band = np.empty((BAND, (image.shape[1] + 2 * reach) // step * step + step), np.float32)
+    for first in range(0, len(out), BAND):
+        rows = min(BAND, len(out) - first)
+        filter_rows(image, down, step, first, band[:rows])
+        filter_columns(band[:rows], image.shape[1], base[first : first + rows], across, step, out[first : first + rows])
+
+
+@jit("void(float32[:,::1])", **JIT)
+def sort_down(values: np.ndarray) -> None:
+    """Sort each column in place, all in the same steps, which no branch depends on (Batcher's odd-even merge sort)."""
+    n = len(values)
+    run = 1
+    while run < n:
+        apart = run
+        while apart >= 1:
+            for first in range(apart % run, n - apart, 2 * apart):
+                for i in range(first, min(first + apart, n - apart)):
+                    if i // (2 * run) == (i + apart) // (2 * run):
+                        upper, lower = values[i], values[i + apart]
+                        for c in range(len(upper)):
+                            a, b = upper[c], lower[c]
+                            upper[c] = min(a, b)
+                            lower[c] = max(a, b)
+            apart //= 2
+        run *= 2
+
+
 @jit("void(float32[:,::1], float32[:,::1], int64[::1], int64[::1], float64[:,::1], float64[:,::1])", **JIT)
 def find_levels(
     image: np.ndarray, spread: np.ndarray, row_edge: np.ndarray, col_edge: np.ndarray, level: np.ndarray, variance: np.ndarray
@@ -164,27 +186,26 @@ def find_levels(
     row_edge, col_edge : (rows + 1,) and (columns + 1,) int64, where tiles begin and end
     level, variance : (rows, columns); the variance is that of a Gaussian that lost its tails
     """
-    width = image.shape[1]
-    sample = np.empty(SAMPLES, np.float32)
-    centre, limit = np.empty(width, np.float32), np.empty(width, np.float32)
-    total, squares, count = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    nothing, one = np.float32(0.0), np.float32(1.0)
-    for i in range(len(row_edge) - 1):
-        top, bottom = row_edge[i], row_edge[i + 1]
-        for j in range(len(col_edge) - 1):
-            left, right = col_edge[j], col_edge[j + 1]
-            area = (bottom - top) * (right - left)
+    width, rows, columns = image.shape[1], len(row_edge) - 1, len(col_edge) - 1
+    sample = np.empty((SAMPLES, rows * columns), np.float32)
+    for i in range(rows):
+        for j in range(columns):
+            across = col_edge[j + 1] - col_edge[j]
+            area = (row_edge[i + 1] - row_edge[i]) * across
             for k in range(SAMPLES):
                 # steps of the golden section fall on no lattice that the frame could have
                 at = int64((k + 0.5) * 0.6180339887498949 * area) % area
-                value = image[top + at // (right - left), left + at % (right - left)]
-                m = k
-                while m > 0 and sample[m - 1] > value:
-                    sample[m] = sample[m - 1]
-                    m -= 1
-                sample[m] = value
-            for c in range(left, right):
-                centre[c] = sample[SAMPLES // 2]
+                sample[k, i * columns + j] = image[row_edge[i] + at // across, col_edge[j] + at % across]
+    sort_down(sample)
+    median = sample[SAMPLES // 2]
+    centre, limit = np.empty(width, np.float32), np.empty(width, np.float32)
+    total, squares, count = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    nothing, one = np.float32(0.0), np.float32(1.0)
+    for i in range(rows):
+        top, bottom = row_edge[i], row_edge[i + 1]
+        for j in range(columns):
+            for c in range(col_edge[j], col_edge[j + 1]):
+                centre[c] = median[i * columns + j]
                 limit[c] = np.float32(CLIP) * spread[i, j]
         for c in range(width):
             total[c] = squares[c] = count[c] = nothing
