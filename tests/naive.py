@@ -536,8 +536,8 @@ def linked_pairs(frame: np.ndarray, particle: np.ndarray) -> set[tuple[int, int]
 
 
 def matched_filter(frame: np.ndarray, still: np.ndarray, sign: int, width_px: float, step: int) -> np.ndarray:
-    """Return a frame less its still image through a Gaussian that is cut off at the first odd number of px from 3 widths on, 5 at least."""
-    reach = max(5, math.ceil(3 * width_px))
+    """Return a frame less its still image through a Gaussian of an odd number of px to a side, 3 at least, that holds 2.3 widths."""
+    reach = max(3, math.ceil(2.3 * width_px - 0.5))
     reach += 1 - reach % 2
     return ndimage.gaussian_filter(sign * (frame.astype(float) - still), width_px, mode="reflect", radius=reach)[::step, ::step]
 

@@ -207,8 +207,8 @@ def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Backgro
     their own noise but what rises with their height, as misfit does, if that is clear. Stretch along each of two axes is taken for
     normal: its square is exponential, and its SD is read from the median, in which what is two has no say.
     """
+    from nta.kernels.doubles import STRETCHED
     from nta.kernels.fit import LIGHT, MISFITS, SATURATED, SNR, STRETCH, TELLS_STRETCH, WIDTH
-    from nta.kernels.spots import STRETCHED
 
     clear = (spots[:, SATURATED] == 0) & (tells[:, LIGHT] > 0) & (spots[:, SNR] > FIRST_LOOK_SNR) & (spots[:, TELLS_STRETCH] > 0)
     if clear.sum() < FEWEST_SPOTS:

@@ -13,8 +13,10 @@ import numpy as np
 
 from nta.background import MAD_TO_SD, shares
 
-WIDE = 8.5  # filter widths about a maximum: a second spot may be five and a half away, and is fitted over three
-REACH = 3.0  # filter widths; beyond are 0.3 % of a Gaussian
+NEAR = 4.5  # filter widths about a maximum: its spot may be one and a half away, and is fitted over three
+CRUMBS = 6.0  # about a spot: it may have been in the model on the other side of its maximum
+WIDE = 8.5  # about a spot that may be two: the second may be five and a half away
+CUT = 2.3  # filter widths, up to the middle between two pixels; what is beyond would add 0.1 % to the squared signal-to-noise, an axis
 TILE_PX = 80  # the level of a tile is then known to a tenth of the filtered noise
 MOST_BEYOND = 1.3  # by which noise may differ at an edge from that of the outermost tile
 SETTLING, SETTLED = 4, 2  # rounds of clipping at three SD, after which it is within 1 % of where it ends; from another frame's SD on
@@ -103,7 +105,7 @@ class MatchedFilter:
         from nta.kernels.filter import FIRST, NEXT
 
         put = functools.partial(object.__setattr__, self)
-        passes = max(1, int(np.ceil((REACH * self.width_px - FIRST) / NEXT)))
+        passes = max(0, math.ceil((CUT * self.width_px - 0.5 - FIRST) / NEXT))
         taps = np.exp(-0.5 * (np.arange(FIRST + NEXT * passes + 1) / self.width_px) ** 2)
         taps /= taps[0] + 2 * taps[1:].sum()
         # a spot of the filter's width is seen sqrt(2) wider; points that far apart miss nothing
@@ -199,20 +201,28 @@ class MatchedFilter:
         noise : (rows, columns) float32, usual one of a filtered frame
         ceiling : least of ``sign * grey`` at which a pixel is saturated
         """
+        from nta.kernels.doubles import find_doubtful, look_again
         from nta.kernels.filter import subtract
         from nta.kernels.fit import COLUMNS, DIAGNOSTICS
-        from nta.kernels.spots import fit_spots
+        from nta.kernels.spots import fit_spots, wipe
 
         found = self.maxima(seen, noise, threshold)
         residual, model = _room("residual", self.shape), _room("model", self.shape)
-        clipped = subtract(seen.frame, self.still, float(self.sign), ceiling, found, int(WIDE * self.width_px) + 3, residual)
+        of_frame = seen.frame, self.still, float(self.sign), ceiling
+        clipped = subtract(*of_frame, found, int(NEAR * self.width_px) + 3, residual)
         most = np.float32(ceiling) - np.float32(self.sign) * self.still if clipped else NOTHING
         capacity = 2 * len(found) + 1
-        spots, tells = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS))
-        n = fit_spots(
-            residual, model, most, found, len(found), 1.0 / self.noise_gain, threshold, self.width_px,
-            light.per_grey, light.misfit, light.stretch, 1.0 / light.width_sd**2, self.rim_px, spots, tells,
-        )  # fmt: skip
+        spots, tells, parent = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS)), np.empty(capacity, np.int64)
+        told = 1.0 / self.noise_gain, threshold, self.width_px, light.per_grey, light.misfit
+        prior, out = 1.0 / light.width_sd**2, (self.rim_px, spots, tells, parent)
+        n = fit_spots(residual, model, most, found, len(found), *told, prior, *out)
+        doubtful = np.empty(n, np.int64)
+        m = find_doubtful(spots, n, self.width_px, light.stretch, doubtful) if math.isfinite(light.stretch) else 0
+        if m:
+            if subtract(*of_frame, spots[doubtful[:m], :2], int(WIDE * self.width_px) + 3, residual) and not clipped:
+                most = np.float32(ceiling) - np.float32(self.sign) * self.still
+            n = look_again(residual, model, most, found, *told, light.stretch, prior, *out, n, doubtful, m)
+        wipe(model, spots, n, math.ceil(CRUMBS * self.width_px))
         return spots[:n], tells[:n]
 
     def to_grid(self, tiles: np.ndarray) -> np.ndarray:

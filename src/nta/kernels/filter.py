@@ -141,7 +141,7 @@ def filter_image(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: 
     Parameters
     ----------
     image : (height, width)
-    down, across : (reach + 1,) float32, taps along columns and rows, centre first; reach 5, 7, 9 ...
+    down, across : (reach + 1,) float32, taps along columns and rows, centre first; reach 3, 5, 7 ...
     base, out : (ceil(height / step), ceil(width / step)) float32
     """
     reach = len(down) - 1

@@ -138,6 +138,17 @@ def gather(
     return (CLIPPED if clipped else 0) + (LIT if lit > 0 else 0)
 
 
+@jit("float64(float64, int64)", **JIT)
+def gain_of(width: float, reach: int) -> float:
+    """Return the SD of white noise through a Gaussian cut off at `reach` px, over that of a pixel."""
+    total = squares = 1.0
+    for d in range(1, reach + 1):
+        tap = math.exp(-0.5 * (d / width) ** 2)
+        total += 2.0 * tap
+        squares += 2.0 * tap * tap
+    return squares / (total * total)
+
+
 @jit("int64(int64)", **JIT)
 def room_of(side: int) -> int:
     """Return the length of arrays that hold a window of side * side pixels, such that its rows and all of it go `LANES` at a time."""

@@ -1,4 +1,4 @@
-"""A filtered frame to its spots: maxima, brightest first, each fitted with the others subtracted, and a second look at what is left."""
+"""A filtered frame to its spots: maxima, brightest first, each fitted with the others subtracted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numba import int64, jit
 from nta.kernels import INNER, JIT, unsigned
 from nta.kernels.filter import level_along, tile_row
 from nta.kernels.fit import (
-    ALONG,
     CLIPPED,
     COLUMNS,
     LIT,
@@ -18,8 +17,6 @@ from nta.kernels.fit import (
     PEAK,
     SATURATED,
     SNR,
-    STRETCH,
-    TELLS_STRETCH,
     WIDTH,
     X_SD,
     Y_SD,
@@ -27,12 +24,12 @@ from nta.kernels.fit import (
     Y,
     add_spot,
     climb,
-    deviance,
     fit_gaussian,
+    gain_of,
     gather,
     room_of,
 )
-from nta.kernels.pairs import BESIDE, CLOSEST, PAIR_ROWS, find_hidden, fit_pair, near
+from nta.kernels.pairs import CLOSEST
 
 BETWEEN = 0.77  # of a peak that falls between four points of the grid, what the nearest one shows at least
 GUESSED = 0.89  # of such a peak, what a parabola through three points guesses at least
@@ -41,10 +38,6 @@ REACH = 3.0  # filter widths about a spot that its fit looks at
 ASTRAY = 1.5  # filter widths; a fit that ends farther from its maximum fits something else
 POINTED, POINTED_PX = 0.5, 0.5  # filter widths, px; light that is narrower than both is of one pixel and did not come through the lens
 SWEEPS = 2  # fits of spots with neighbours after the first
-STRETCHED = 12.0  # chi-square with two degrees of freedom; 1 in 400 single spots seems so stretched, and is looked at again
-HIDDEN_SNR = 3.5  # in the filter, of what a spot's model leaves beside it: less is no second spot
-HIDDEN_MISFIT = 3.0  # standard deviations by which the misfit of a spot must stand out before a second one beside it is looked for
-TWO = 20.0  # chi-square with three degrees of freedom that two spots must fit better than one: 2 in 10,000 by chance
 
 
 @jit("void(float64[:,::1], int64)", **JIT)
@@ -206,8 +199,8 @@ def refit(
 
 
 @jit(
-    "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[:,::1], int64, float64, float64, float64, float64, float64, float64, "
-    "float64, int64, float64[:,::1], float64[:,::1])",
+    "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[:,::1], int64, float64, float64, float64, float64, float64, "
+    "float64, int64, float64[:,::1], float64[:,::1], int64[::1])",
     **JIT,
 )
 def fit_spots(
@@ -221,39 +214,33 @@ def fit_spots(
     filter_width: float,
     light_variance: float,
     misfit: float,
-    stretch: float,
     width_prior: float,
     rim: int,
     spots: np.ndarray,
     diagnostics: np.ndarray,
+    parent: np.ndarray,
 ) -> int:
     """Fit a spot at each maximum, each with those before it subtracted, and return how many stand the threshold.
 
     Parameters
     ----------
     image : (height, width) float32, particles positive
-    model : (height, width) float32, zero; and again at the end
+    model : (height, width) float32, zero; the spots are added to it
     most : of the same shape, the least value of a saturated pixel; (0, 0) where none can be told
     found : (n_found or more, 5), as `find_maxima` writes it
     pixel_noise : SD of a pixel over that of the filtered image
     light_variance : variance that light of one grey level adds
     misfit : SD of a pixel about the model by other reasons, as a share of the model
-    stretch : SD along an axis of what single spots are longer than wide, a share of their width; infinite: none is taken for two
     width_prior : precision of a spot's ln width about the filter's
     rim : px from the edges in which no spot counts
     spots, diagnostics : (capacity, COLUMNS) and (capacity, DIAGNOSTICS) of `nta.kernels.fit`, capacity n_found or more; written
+    parent : (capacity,), which of the maxima each spot is of; written
     """
     height, width = image.shape
     reach = int(math.ceil(REACH * filter_width))
     side = 2 * reach + 1
-    wide = int(math.ceil((BESIDE + 2.0) * filter_width))
-    wide_side = 2 * wide + 1
-    n_room, n_wide = room_of(side), room_of(wide_side)
+    n_room = room_of(side)
     value, base, shape = np.empty(n_room, np.float32), np.empty(n_room, np.float32), np.zeros(n_room, np.float32)
-    value_wide, base_wide = np.empty(n_wide, np.float32), np.empty(n_wide, np.float32)
-    across_wide, shape_wide = np.empty(wide_side, np.float32), np.empty(n_wide, np.float32)
-    room = np.zeros((PAIR_ROWS, n_wide), np.float32)
-    matrix_pair, vector_pair = np.empty((8, 8)), np.empty(8)
     matrix, vector, moments, across = np.empty((4, 4)), np.empty(4), np.empty(6), np.empty(n_room, np.float32)
     old, place, light = np.empty(COLUMNS), np.empty(2), np.empty(4)
     light[0], light[1], light[2], light[3] = light_variance, misfit * misfit, filter_width, width_prior
@@ -264,19 +251,19 @@ def fit_spots(
     misfit2, apart, astray = misfit * misfit, CLOSEST * filter_width, ASTRAY * filter_width
     # what a model lacks is alike in neighbouring pixels: the filter does not average it as it does noise
     alike2 = misfit2 * 4.0 * math.pi * filter_width * filter_width
+    gain = gain_of(filter_width, reach)
     rows, columns = height // side + 1, width // side + 1
     head, following = np.full(rows * columns, -1, np.int64), np.empty(len(spots), np.int64)
-    parent = np.empty(len(spots), np.int64)
     n = 0
     for i in range(n_found):
         spot = spots[n]
         for column in range(COLUMNS):
             spot[column] = 0.0
-        spot[X], spot[Y], level, noise = found[i, 0], found[i, 1], found[i, 3], found[i, 4]
-        variance = (noise * pixel_noise) ** 2
+        spot[X], spot[Y], level, sd = found[i, 0], found[i, 1], found[i, 3], found[i, 4] * pixel_noise
+        variance = sd * sd
         left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
         known = gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
-        climb(value, base, left, top, side, filter_width, noise, variance, CLIMBING_STEPS, spot, moments, across, shape, grid)
+        climb(value, base, left, top, side, filter_width, sd * gain, variance, CLIMBING_STEPS, spot, moments, across, shape, grid)
         if not spot[SNR] >= threshold or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n):
             continue
         spot[WIDTH] = filter_width
@@ -322,91 +309,15 @@ def fit_spots(
                 for column in range(COLUMNS):
                     spot[column] = old[column]
             add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
-    # a second look: what is stretched, or does not fit, may be two
-    total = n
-    limit = 1.0 + HIDDEN_MISFIT * math.sqrt(2.0) / side
-    for k in range(n if math.isfinite(stretch) else 0):
-        own = 1.0 + stretch * stretch * spots[k, TELLS_STRETCH]
-        stretched = spots[k, STRETCH] ** 2 * spots[k, TELLS_STRETCH] > STRETCHED * own
-        if (not stretched and spots[k, MISFIT] < limit) or total >= len(spots):
-            continue
-        spot, new, noise, level = spots[k], spots[total], found[parent[k], 4], found[parent[k], 3]
-        variance = (noise * pixel_noise) ** 2
-        place[0], place[1] = level, variance
-        for column in range(COLUMNS):
-            old[column], new[column] = spot[column], 0.0
-        left_wide, top_wide = int64(round(spot[X])) - wide, int64(round(spot[Y])) - wide
-        alone = deviance(image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side)
-        alone += width_prior * math.log(spot[WIDTH] / filter_width) ** 2
-        for attempt in range(2):
-            if attempt == 0 and not stretched:
-                continue
-            add_spot(model, old[X], old[Y], -old[PEAK], old[WIDTH], reach, across)
-            if attempt == 0:
-                # two of a kind on either side
-                away_x, away_y = filter_width * math.cos(old[ALONG]), filter_width * math.sin(old[ALONG])
-                spot[X], spot[Y], spot[PEAK], spot[WIDTH] = old[X] - away_x, old[Y] - away_y, 0.6 * old[PEAK], filter_width
-                new[X], new[Y], new[PEAK], new[WIDTH] = old[X] + away_x, old[Y] + away_y, 0.6 * old[PEAK], filter_width
-            else:
-                # a faint one beside it
-                gather(image, model, most, level, variance, light_variance, alike2, left_wide, top_wide, wide_side, value_wide, base_wide)
-                seen = find_hidden(
-                    value_wide, base_wide, left_wide, top_wide, wide_side, filter_width, old, new, across_wide, shape_wide, room
-                )
-                if seen < HIDDEN_SNR:
-                    add_spot(model, old[X], old[Y], old[PEAK], old[WIDTH], reach, across)
-                    break
-                new[PEAK], new[WIDTH] = 0.3 * old[PEAK], filter_width
-            clipped = gather(
-                image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side, value_wide, base_wide
-            )
-            kept = fit_pair(
-                value_wide, base_wide, left_wide, top_wide, wide_side, light, spot, new, matrix_pair, vector_pair, across_wide, room
-            ) and near(spot, new, found[parent[k], 0], found[parent[k], 1], astray + BESIDE * filter_width)
-            both = alone
-            if kept:
-                # each by itself, the other in the model
-                for turn in range(2):
-                    one, other = (spot, new) if turn == 0 else (new, spot)
-                    add_spot(model, other[X], other[Y], other[PEAK], other[WIDTH], reach, across)
-                    left, top = int64(round(one[X])) - reach, int64(round(one[Y])) - reach
-                    gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
-                    climb(value, base, left, top, side, filter_width, noise, variance, 0, one, moments, across, shape, grid)
-                    if turn == 0:
-                        add_spot(model, other[X], other[Y], -other[PEAK], other[WIDTH], reach, across)
-                add_spot(model, new[X], new[Y], new[PEAK], new[WIDTH], reach, across)
-                both = deviance(image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side)
-                both += width_prior * (math.log(spot[WIDTH] / filter_width) ** 2 + math.log(new[WIDTH] / filter_width) ** 2)
-            if (
-                alone - both > TWO * own
-                and min(spot[SNR], new[SNR]) >= threshold
-                and (new[X] - spot[X]) ** 2 + (new[Y] - spot[Y]) ** 2 > apart * apart
-                and min(new[WIDTH], spot[WIDTH]) > narrowest
-                and rim <= min(new[X], spot[X])
-                and max(new[X], spot[X]) <= width - 1 - rim
-                and rim <= min(new[Y], spot[Y])
-                and max(new[Y], spot[Y]) <= height - 1 - rim
-                and not has_near(spots, head, following, rows, columns, side, new[X], new[Y], apart, k)
-            ):
-                spot[SATURATED] = new[SATURATED] = 1.0 if clipped & CLIPPED else 0.0
-                for column in range(diagnostics.shape[1]):
-                    diagnostics[total, column] = 0.0
-                parent[total] = parent[k]
-                cell = int64(new[Y]) // side * columns + int64(new[X]) // side
-                following[total] = head[cell]
-                head[cell] = total
-                total += 1
-                break
-            if kept:
-                add_spot(model, new[X], new[Y], -new[PEAK], new[WIDTH], reach, across)
-                add_spot(model, spot[X], spot[Y], -spot[PEAK], spot[WIDTH], reach, across)
-            for column in range(COLUMNS):
-                spot[column] = old[column]
-            add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
-    for k in range(total):
-        # rounding leaves crumbs where models were added and taken off
-        left, right = max(int64(round(spots[k, X])) - wide, 0), min(int64(round(spots[k, X])) + wide + 1, width)
-        for r in range(max(int64(round(spots[k, Y])) - wide, 0), min(int64(round(spots[k, Y])) + wide + 1, height)):
+    return n
+
+
+@jit("void(float32[:,::1], float64[:,::1], int64, int64)", **JIT)
+def wipe(model: np.ndarray, spots: np.ndarray, n: int, reach: int) -> None:
+    """Set `model` to zero within `reach` px of the first `n` spots: rounding leaves crumbs where they are taken off."""
+    height, width = model.shape
+    for k in range(n):
+        left, right = max(int64(round(spots[k, X])) - reach, 0), min(int64(round(spots[k, X])) + reach + 1, width)
+        for r in range(max(int64(round(spots[k, Y])) - reach, 0), min(int64(round(spots[k, Y])) + reach + 1, height)):
             for c in range(unsigned(left), unsigned(right)):
                 model[unsigned(r), c] = np.float32(0.0)
-    return total
