@@ -214,7 +214,8 @@ class MatchedFilter:
         capacity = 2 * len(found) + 1
         spots, tells, parent = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS)), np.empty(capacity, np.int64)
         told = 1.0 / self.noise_gain, threshold, self.width_px, light.per_grey, light.misfit
-        prior, out = 1.0 / light.width_sd**2, (self.rim_px, spots, tells, parent)
+        lone = np.empty(capacity, np.uint8)
+        prior, out = 1.0 / light.width_sd**2, (self.rim_px, spots, tells, parent, lone)
         n = fit_spots(residual, model, most, found, len(found), *told, prior, *out)
         doubtful = np.empty(n, np.int64)
         m = find_doubtful(spots, n, self.width_px, light.stretch, doubtful) if math.isfinite(light.stretch) else 0
@@ -222,7 +223,7 @@ class MatchedFilter:
             if subtract(*of_frame, spots[doubtful[:m], :2], int(WIDE * self.width_px) + 3, residual) and not clipped:
                 most = np.float32(ceiling) - np.float32(self.sign) * self.still
             n = look_again(residual, model, most, found, *told, light.stretch, prior, *out, n, doubtful, m)
-        wipe(model, spots, n, math.ceil(CRUMBS * self.width_px))
+        wipe(model, spots, lone, n, math.ceil(CRUMBS * self.width_px))
         return spots[:n], tells[:n]
 
     def to_grid(self, tiles: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ def find_doubtful(spots: np.ndarray, n: int, filter_width: float, stretch: float
 
 @jit(
     "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[:,::1], float64, float64, float64, float64, float64, float64, "
-    "float64, int64, float64[:,::1], float64[:,::1], int64[::1], int64, int64[::1], int64)",
+    "float64, int64, float64[:,::1], float64[:,::1], int64[::1], uint8[::1], int64, int64[::1], int64)",
     **JIT,
 )
 def look_again(
@@ -75,6 +75,7 @@ def look_again(
     spots: np.ndarray,
     diagnostics: np.ndarray,
     parent: np.ndarray,
+    lone: np.ndarray,
     n: int,
     doubtful: np.ndarray,
     m: int,
@@ -120,6 +121,9 @@ def look_again(
         variance = sd * sd
         for column in range(COLUMNS):
             old[column], new[column] = spot[column], 0.0
+        if lone[k]:
+            add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
+            lone[k] = 0
         left_wide, top_wide = int64(round(spot[X])) - wide, int64(round(spot[Y])) - wide
         alone = deviance(image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side)
         alone += width_prior * math.log(spot[WIDTH] / filter_width) ** 2
@@ -176,7 +180,7 @@ def look_again(
                 spot[SATURATED] = new[SATURATED] = 1.0 if clipped & CLIPPED else 0.0
                 for column in range(diagnostics.shape[1]):
                     diagnostics[total, column] = 0.0
-                parent[total] = parent[k]
+                parent[total], lone[total] = parent[k], 0
                 cell = int64(new[Y]) // side * columns + int64(new[X]) // side
                 following[total] = head[cell]
                 head[cell] = total

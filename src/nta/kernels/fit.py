@@ -94,6 +94,7 @@ def gather(
 
     Return the sum of what there is in it: `CLIPPED`, saturated pixels, and `LIT`, light of the model there or close by. Pixels that are
     saturated or outside the image get the variance `UNKNOWN`, and so does what `value` and `base`, of `room_of` a window, have beyond it.
+    A `model` of (0, 0) has no light.
     """
     height, width = image.shape
     clipped, lit = False, 0
@@ -101,13 +102,17 @@ def gather(
     per_light, per_light2 = np.float32(light_variance), np.float32(misfit2)
     nothing, unknown = np.float32(0.0), np.float32(UNKNOWN)
     wide = (side + LANES - 1) // LANES * LANES
-    inside = left >= 0 and left + wide <= width
+    inside, dark = left >= 0 and left + wide <= width, model.shape[0] == 0
     for i in range(side):
         r, start = top + i, i * side
         if inside and 0 <= r < height and start + wide <= len(value):
             # what is beyond the window's row, the next one overwrites
             row, first, begin = unsigned(r), unsigned(left), unsigned(start)
-            for j in range(unsigned(wide)):
+            if dark:
+                for j in range(unsigned(wide)):
+                    value[begin + j] = image[row, first + j] - offset
+                    base[begin + j] = floor
+            for j in range(unsigned(0 if dark else wide)):
                 other = model[row, first + j]
                 value[begin + j] = image[row, first + j] - offset - other
                 base[begin + j] = floor + other * per_light + per_light2 * other * other
@@ -117,7 +122,7 @@ def gather(
                 c = left + j
                 value[start + j], base[start + j] = nothing, unknown
                 if 0 <= r < height and 0 <= c < width:
-                    other = model[r, c]
+                    other = nothing if dark else model[r, c]
                     value[start + j] = image[r, c] - offset - other
                     base[start + j] = floor + other * per_light + per_light2 * other * other
                     lit += int(other != nothing)

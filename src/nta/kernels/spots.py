@@ -43,23 +43,25 @@ SWEEPS = 2  # fits of spots with neighbours after the first
 @jit("void(float64[:,::1], int64)", **JIT)
 def sort_rows(rows: np.ndarray, n: int) -> None:
     """Sort the first `n` rows by their third column, highest first, in place (Shell 1959); equal ones keep no order but always the same."""
-    columns = rows.shape[1]
-    held = np.empty(columns)
+    key, order = np.empty(n), np.empty(n, np.int64)
+    for i in range(n):
+        key[i], order[i] = rows[i, 2], i
     gap = 1
     while 3 * gap + 1 < n:
         gap = 3 * gap + 1
     while gap > 0:
         for i in range(gap, n):
-            for c in range(columns):
-                held[c] = rows[i, c]
+            held, which = key[i], order[i]
             j = i
-            while j >= gap and rows[j - gap, 2] < held[2]:
-                for c in range(columns):
-                    rows[j, c] = rows[j - gap, c]
+            while j >= gap and key[j - gap] < held:
+                key[j], order[j] = key[j - gap], order[j - gap]
                 j -= gap
-            for c in range(columns):
-                rows[j, c] = held[c]
+            key[j], order[j] = held, which
         gap //= 3
+    unsorted = rows[:n].copy()
+    for i in range(n):
+        for c in range(rows.shape[1]):
+            rows[i, c] = unsorted[order[i], c]
 
 
 @jit(
@@ -103,10 +105,10 @@ def find_maxima(
             tile = i
             level_along(level[i], col_mid, upper)
             level_along(level[min(i + 1, len(row_mid) - 1)], col_mid, lower)
-        here, sd = image[r], noise[r]
+        here, sd, before, after = image[r], noise[r], image[r - 1], image[r + 1]
         for c in range(width):
             across[c] = upper[c] + share * (lower[c] - upper[c])
-            above[c] = np.uint8(here[c] > across[c] + times * sd[c])
+            above[c] = np.uint8((here[c] > across[c] + times * sd[c]) & (here[c] > before[c]) & (here[c] >= after[c]))
         for block in range(len(eights)):
             if eights[block] == 0:
                 continue
@@ -116,14 +118,12 @@ def find_maxima(
                     above[c] != 0
                     and v >= here[c + 1]
                     and v > here[c - 1]
-                    and v > image[r - 1, c - 1]
-                    and v > image[r - 1, c]
-                    and v > image[r - 1, c + 1]
-                    and v >= image[r + 1, c - 1]
-                    and v >= image[r + 1, c]
-                    and v >= image[r + 1, c + 1]
+                    and v > before[c - 1]
+                    and v > before[c + 1]
+                    and v >= after[c - 1]
+                    and v >= after[c + 1]
                 ):
-                    left, right, up, down = here[c - 1], here[c + 1], image[r - 1, c], image[r + 1, c]
+                    left, right, up, down = here[c - 1], here[c + 1], before[c], after[c]
                     dx = 0.5 * (right - left) / max(2.0 * v - left - right, 1e-30)
                     dy = 0.5 * (down - up) / max(2.0 * v - up - down, 1e-30)
                     guess = v - across[c] + 0.25 * ((right - left) * dx + (down - up) * dy)
@@ -200,7 +200,7 @@ def refit(
 
 @jit(
     "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[:,::1], int64, float64, float64, float64, float64, float64, "
-    "float64, int64, float64[:,::1], float64[:,::1], int64[::1])",
+    "float64, int64, float64[:,::1], float64[:,::1], int64[::1], uint8[::1])",
     **JIT,
 )
 def fit_spots(
@@ -219,13 +219,14 @@ def fit_spots(
     spots: np.ndarray,
     diagnostics: np.ndarray,
     parent: np.ndarray,
+    lone: np.ndarray,
 ) -> int:
     """Fit a spot at each maximum, each with those before it subtracted, and return how many stand the threshold.
 
     Parameters
     ----------
     image : (height, width) float32, particles positive
-    model : (height, width) float32, zero; the spots are added to it
+    model : (height, width) float32, zero; spots that have others near are added to it
     most : of the same shape, the least value of a saturated pixel; (0, 0) where none can be told
     found : (n_found or more, 5), as `find_maxima` writes it
     pixel_noise : SD of a pixel over that of the filtered image
@@ -234,7 +235,7 @@ def fit_spots(
     width_prior : precision of a spot's ln width about the filter's
     rim : px from the edges in which no spot counts
     spots, diagnostics : (capacity, COLUMNS) and (capacity, DIAGNOSTICS) of `nta.kernels.fit`, capacity n_found or more; written
-    parent : (capacity,), which of the maxima each spot is of; written
+    parent, lone : (capacity,), which of the maxima each spot is of, and whether it is not in the model; written
     """
     height, width = image.shape
     reach = int(math.ceil(REACH * filter_width))
@@ -254,15 +255,28 @@ def fit_spots(
     gain = gain_of(filter_width, reach)
     rows, columns = height // side + 1, width // side + 1
     head, following = np.full(rows * columns, -1, np.int64), np.empty(len(spots), np.int64)
+    # two that do not share a pixel of their windows, wherever they end
+    clear = int(math.ceil(math.sqrt(2.0) * (side + 2.0 * astray)))
+    rows_found, columns_found = height // clear + 1, width // clear + 1
+    head_found, following_found = np.full(rows_found * columns_found, -1, np.int64), np.empty(n_found, np.int64)
+    for i in range(n_found):
+        cell = int64(found[i, Y]) // clear * columns_found + int64(found[i, X]) // clear
+        following_found[i] = head_found[cell]
+        head_found[cell] = i
+    nothing = np.empty((0, 0), np.float32)
     n = 0
     for i in range(n_found):
+        alone = not has_near(
+            found, head_found, following_found, rows_found, columns_found, clear, found[i, X], found[i, Y], float(clear), i
+        )
+        others = nothing if alone else model
         spot = spots[n]
         for column in range(COLUMNS):
             spot[column] = 0.0
         spot[X], spot[Y], level, sd = found[i, 0], found[i, 1], found[i, 3], found[i, 4] * pixel_noise
         variance = sd * sd
         left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
-        known = gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
+        known = gather(image, others, most, level, variance, light_variance, alike2, left, top, side, value, base)
         climb(value, base, left, top, side, filter_width, sd * gain, variance, CLIMBING_STEPS, spot, moments, across, shape, grid)
         if not spot[SNR] >= threshold or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n):
             continue
@@ -274,7 +288,7 @@ def fit_spots(
         place[0], place[1] = level, variance
         if known & LIT or left != int64(round(spot[X])) - reach or top != int64(round(spot[Y])) - reach:
             known = -1
-        told = refit(image, model, most, place, light, spot, diagnostics[n], reach, known, value, base, matrix, vector, across, shape, grid)
+        told = refit(image, others, most, place, light, spot, diagnostics[n], reach, known, value, base, matrix, vector, across, shape, grid)
         if told == 0 or spot[WIDTH] < narrowest:
             continue
         if (spot[X] - found[i, 0]) ** 2 + (spot[Y] - found[i, 1]) ** 2 > astray * astray or has_near(
@@ -286,8 +300,9 @@ def fit_spots(
         if not (rim <= spot[X] <= width - 1 - rim and rim <= spot[Y] <= height - 1 - rim):
             continue
         spot[SATURATED] = 1.0 if told == 2 else 0.0
-        parent[n] = i
-        add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
+        parent[n], lone[n] = i, alone
+        if not alone:
+            add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
         cell = int64(spot[Y]) // side * columns + int64(spot[X]) // side
         following[n] = head[cell]
         head[cell] = n
@@ -312,11 +327,13 @@ def fit_spots(
     return n
 
 
-@jit("void(float32[:,::1], float64[:,::1], int64, int64)", **JIT)
-def wipe(model: np.ndarray, spots: np.ndarray, n: int, reach: int) -> None:
-    """Set `model` to zero within `reach` px of the first `n` spots: rounding leaves crumbs where they are taken off."""
+@jit("void(float32[:,::1], float64[:,::1], uint8[::1], int64, int64)", **JIT)
+def wipe(model: np.ndarray, spots: np.ndarray, lone: np.ndarray, n: int, reach: int) -> None:
+    """Set `model` to zero within `reach` px of those of the first `n` spots that are in it, not `lone`: taken off, they leave crumbs."""
     height, width = model.shape
     for k in range(n):
+        if lone[k]:
+            continue
         left, right = max(int64(round(spots[k, X])) - reach, 0), min(int64(round(spots[k, X])) + reach + 1, width)
         for r in range(max(int64(round(spots[k, Y])) - reach, 0), min(int64(round(spots[k, Y])) + reach + 1, height)):
             for c in range(unsigned(left), unsigned(right)):
