@@ -140,9 +140,9 @@ def test_where_light_is_even_spots_tell_the_gain(peak: float, electrons_per_grey
 
 @pytest.mark.parametrize("across", [np.linspace(20, 90, SHAPE[1]), np.full(SHAPE[1], 40.0)])
 def test_without_photons_light_makes_no_noise(across: np.ndarray) -> None:
-    # 100 grey levels of light would add less to the noise of 2 than a hundredth of it
+    # 32 spots tell a pixel's variance of 4 to 7 %, over some 60 grey levels of light: the gain to 0.005
     look = look_at(noisy(across + spots(60, 8, 100.0)))
-    assert 0 <= look.light.per_grey < 0.01
+    assert 0 <= look.light.per_grey < 0.015
     assert 0.002 <= look.light.misfit < 0.03
 
 

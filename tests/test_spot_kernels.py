@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nta.kernels import fit, spots
-from nta.matched import Light, MatchedFilter
+from nta.kernels import doubles, fit, spots
+from nta.matched import CRUMBS, Light, MatchedFilter
 
 WIDTH = 1.5
 SHAPE = (64, 72)
@@ -35,7 +35,7 @@ def fitted(
     most: np.ndarray = NONE,
     backwards: bool = False,
 ) -> np.ndarray:
-    """Return the spots of a frame of noise 1, by the kernel itself; its model must be zero afterwards."""
+    """Return the spots of a frame of noise 1, by the kernels themselves; their model must be zero afterwards."""
     matched = MatchedFilter(WIDTH, np.zeros(frame.shape, np.float32), 1)
     seen = matched.see(frame, np.full(matched.tiles, matched.noise_gain, np.float32))
     level = np.zeros_like(seen.level)
@@ -44,24 +44,20 @@ def fitted(
     )
     found = np.ascontiguousarray(found[::-1] if backwards else found)
     model = np.zeros(frame.shape, np.float32)
-    rows, tells = np.full((2 * len(found) + 1, fit.COLUMNS), np.nan), np.full((2 * len(found) + 1, fit.DIAGNOSTICS), np.nan)
-    n = spots.fit_spots(
-        frame,
-        model,
-        most,
-        found,
-        len(found),
-        1 / matched.noise_gain,
-        threshold,
-        WIDTH,
-        light,
-        misfit,
-        stretch,
-        prior,
-        matched.rim_px,
-        rows,
-        tells,
-    )
+    capacity = 2 * len(found) + 1
+    rows, tells = np.full((capacity, fit.COLUMNS), np.nan), np.full((capacity, fit.DIAGNOSTICS), np.nan)
+    out = matched.rim_px, rows, tells, np.empty(capacity, np.int64), np.empty(capacity, np.uint8)
+    told = 1 / matched.noise_gain, threshold, WIDTH, light, misfit
+    n = spots.fit_spots(frame, model, most, found, len(found), *told, prior, *out)
+    if math.isfinite(stretch):
+        doubtful = np.empty(n, np.int64)
+        m = doubles.find_doubtful(rows, n, WIDTH, stretch, doubtful)
+        n = doubles.look_again(frame, model, most, found, *told, stretch, prior, *out, n, doubtful, m)
+    lone = out[-1]
+    in_model = model.copy()
+    expected = naive.add_gaussians(np.zeros_like(frame), *rows[:n][lone[:n] == 0][:, [fit.X, fit.Y, fit.WIDTH, fit.PEAK]].T)
+    assert in_model == pytest.approx(expected, abs=0.012 * max(rows[:n, fit.PEAK].max(initial=1.0), 1.0))
+    spots.wipe(model, rows, lone, n, math.ceil(CRUMBS * WIDTH))
     assert not model.any()
     assert np.all(np.isfinite(rows[:n]))
     assert np.all(np.isfinite(tells[:n]))

@@ -123,7 +123,6 @@ def _tail(snr: np.ndarray, low: float, wanted: float, most_skew: float = MOST_SK
         return low if wanted >= len(heights) else max(float(heights[int(wanted)]), LEAST)
     base = heights[-1]
     u = np.linspace(base, 3 * base, 4001)
-    skews = np.linspace(LEAST_SKEW, most_skew, 81)
 
     def rate(v: np.ndarray, k: float) -> np.ndarray:
         v = np.minimum(v, 1 / max(k, 1e-9))  # beyond its bend the cubic says nothing; the tail goes on as an exponential
@@ -133,6 +132,11 @@ def _tail(snr: np.ndarray, low: float, wanted: float, most_skew: float = MOST_SK
         near = np.minimum(v, 1 / max(k, 1e-9))
         return np.asarray(near**2 / 2 - np.log(near) - k * near**3 / 6 + rate(v, k) * (v - near))
 
-    likely = [np.sum(np.log(rate(heights, k)) - (fallen(heights, k) - fallen(base, k))) for k in skews]
-    k = float(skews[np.argmax(np.array(likely) - 0.5 * ((skews - expected[0]) / expected[1]) ** 2)])
+    def unlikely(k: float) -> float:
+        fit = np.sum(np.log(rate(heights, k)) - (fallen(heights, k) - fallen(base, k)))
+        return 0.5 * ((k - expected[0]) / expected[1]) ** 2 - float(fit)
+
+    from scipy.optimize import minimize_scalar
+
+    k = float(minimize_scalar(unlikely, bounds=(LEAST_SKEW, most_skew), method="bounded", options={"xatol": 1e-3}).x)
     return max(float(np.interp(np.log(len(heights) / wanted), fallen(u, k) - fallen(base, k), u)), LEAST)

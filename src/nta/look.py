@@ -59,31 +59,38 @@ class Look:
 
     def see(self, frame: np.ndarray) -> Seen:
         """Return a frame through the filter; of one that is much noisier than usual, what is clipped is looked at again."""
-        seen, before = self.matched.see(frame, self.spread), 1.0
-        level, variance, factor = seen.level, seen.variance, self._factor(seen.variance)
+        filtered, before = self.matched.filter(frame), 1.0
+        level, variance = self.matched.levels(filtered, self.spread)
+        factor = self._factor(variance)
         for _ in range(MOST_REPEATS):
             if factor < NOISIER * before:
                 break
-            level, variance = self.matched.levels(seen.filtered, self.spread * np.float32(factor))
+            level, variance = self.matched.levels(filtered, self.spread * np.float32(factor))
             before, factor = factor, self._factor(variance)
-        return Seen(frame, seen.filtered, level - self.lifted * self.spread, variance, factor)
+        return Seen(frame, filtered, level - self._lift, variance, factor)
 
     def _factor(self, variance: np.ndarray) -> float:
         """Return by how much a frame is noisier than usual: the median over its tiles, as far as that is more than chance."""
-        usual, chance = self._usual
+        where, usual, chance = self._usual
         if not len(usual):
             return 1.0
-        ratio = variance[self.spread > 0] / usual
+        ratio = variance.ravel()[where] / usual
         ratio.sort()
         off = float(ratio[len(ratio) // 2]) - 1.0
         return math.sqrt(max(1.0 + off * off**2 / (off**2 + chance), 0.01))
 
     @functools.cached_property
-    def _usual(self) -> tuple[np.ndarray, float]:
-        """Variances of the tiles that have any, and that of the median of their ratios to a frame's."""
+    def _lift(self) -> np.ndarray:
+        """What is to be taken off the level of each tile."""
+        return self.lifted * self.spread
+
+    @functools.cached_property
+    def _usual(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Tiles that have a variance, their variances, and the variance of the median of their ratios to a frame's."""
         # of n tiles, each known to the variance of its n / (4 pi s^2) independent points
         points = self.matched.shape[0] * self.matched.shape[1] / (4 * np.pi * self.matched.width_px**2)
-        return self.widened * self.spread[self.spread > 0].astype(float) ** 2, 1.57 * 2.0 / points
+        where = np.flatnonzero(self.spread > 0)
+        return where, self.widened * self.spread.ravel()[where].astype(float) ** 2, 1.57 * 2.0 / points
 
     def fit(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
         """Return the frame's spots, as `MatchedFilter.fit`."""

@@ -72,6 +72,7 @@ class Spots:
 
 
 MANY_REPEATS = 0.3  # of the frames; a grabber that is late now and then repeats fewer, a frame rate that is not the camera's more
+TYPICAL_OF = 17  # every so many pixels tell the typical grey level
 AHEAD = 16  # frames that a thread is given at a time
 PROGRESS = Callable[[str, int, int], None]
 
@@ -115,7 +116,7 @@ def find_spots(
     found: list[_Found] = []
     with ThreadPoolExecutor(threads) as pool:
         look = choose_look(video, background or find_background(video, pool.map), settings, pool.map)
-        typical = float(np.median(look.matched.still))
+        typical = float(np.median(look.matched.still.ravel()[::TYPICAL_OF]))
         # a bounded look-ahead keeps memory flat, and a stop short, however long the video is
         ahead = AHEAD * threads
         for start in range(0, video.n_frames, ahead):

@@ -288,7 +288,9 @@ def fit_spots(
         place[0], place[1] = level, variance
         if known & LIT or left != int64(round(spot[X])) - reach or top != int64(round(spot[Y])) - reach:
             known = -1
-        told = refit(image, others, most, place, light, spot, diagnostics[n], reach, known, value, base, matrix, vector, across, shape, grid)
+        told = refit(
+            image, others, most, place, light, spot, diagnostics[n], reach, known, value, base, matrix, vector, across, shape, grid
+        )
         if told == 0 or spot[WIDTH] < narrowest:
             continue
         if (spot[X] - found[i, 0]) ** 2 + (spot[Y] - found[i, 1]) ** 2 > astray * astray or has_near(
