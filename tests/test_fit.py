@@ -427,7 +427,8 @@ def test_deviance_of_noise_is_a_pixel_each() -> None:
 @pytest.mark.parametrize("width", [1.0, 1.5, 2.0])
 def test_climbing_ends_on_the_spot_with_its_signal_to_noise(width: float) -> None:
     value = 50 * naive.gaussian(6.3, 5.8, width, (SIDE, SIDE))
-    room: tuple[Any, ...] = np.empty(6), np.empty(SIDE, np.float32), np.empty(SIDE * SIDE, np.float32), GRID
+    centred = naive.gaussian(SIDE // 2, SIDE // 2, width, (SIDE, SIDE)).astype(np.float32).ravel()
+    room: tuple[Any, ...] = centred, np.empty(6), np.empty(SIDE, np.float32), np.empty(SIDE * SIDE, np.float32), GRID
     noise = 2.0 / (2 * math.sqrt(math.pi) * width)  # of the filter, where a pixel's is 2
     flat = value.astype(np.float32).ravel()
     for steps, away in ((1, 0.03), (3, 0.003)):

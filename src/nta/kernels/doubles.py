@@ -24,6 +24,7 @@ from nta.kernels.fit import (
     add_spot,
     climb,
     deviance,
+    draw,
     gain_of,
     gather,
     room_of,
@@ -100,6 +101,8 @@ def look_again(
     grid = np.zeros((2, n_room), np.float32)
     for p in range(side * side):
         grid[0, p], grid[1, p] = p % side, p // side
+    centred = np.zeros(n_room, np.float32)
+    draw(float(reach), float(reach), filter_width, side, across, centred)
     narrowest = min(POINTED * filter_width, POINTED_PX)
     misfit2, apart, astray = misfit * misfit, CLOSEST * filter_width, ASTRAY * filter_width
     alike2 = misfit2 * 4.0 * math.pi * filter_width * filter_width
@@ -160,7 +163,7 @@ def look_again(
                     add_spot(model, other[X], other[Y], other[PEAK], other[WIDTH], reach, across)
                     left, top = int64(round(one[X])) - reach, int64(round(one[Y])) - reach
                     gather(image, model, most, level, variance, light_variance, alike2, left, top, side, value, base)
-                    climb(value, base, left, top, side, filter_width, sd * gain, variance, 0, one, moments, across, shape, grid)
+                    climb(value, base, left, top, side, filter_width, sd * gain, variance, 0, one, centred, moments, across, shape, grid)
                     if turn == 0:
                         add_spot(model, other[X], other[Y], -other[PEAK], other[WIDTH], reach, across)
                 add_spot(model, new[X], new[Y], new[PEAK], new[WIDTH], reach, across)

@@ -422,8 +422,8 @@ def weigh(value: np.ndarray, base: np.ndarray, shape: np.ndarray, column: np.nda
 
 
 @jit(
-    "void(float32[::1], float32[::1], int64, int64, int64, float64, float64, float64, int64, float64[::1], float64[::1], float32[::1], "
-    "float32[::1], float32[:,::1])",
+    "void(float32[::1], float32[::1], int64, int64, int64, float64, float64, float64, int64, float64[::1], float32[::1], float64[::1], "
+    "float32[::1], float32[::1], float32[:,::1])",
     **JIT,
 )
 def climb(
@@ -437,6 +437,7 @@ def climb(
     variance: float,
     steps: int,
     spot: np.ndarray,
+    centred: np.ndarray,
     moments: np.ndarray,
     across: np.ndarray,
     shape: np.ndarray,
@@ -444,12 +445,17 @@ def climb(
 ) -> None:
     """Climb in some steps to the sub-pixel maximum of the matched filter in a window; write where it is and its signal-to-noise.
 
-    `noise` is that of the filter where a pixel has `variance`; it is larger where `base` is.
+    `noise` is that of the filter where a pixel has `variance`; it is larger where `base` is. `centred` is a Gaussian of the filter's
+    width in the middle of the window, from which the first step is taken.
     """
     x, y = spot[X] - left, spot[Y] - top
     for step in range(steps + 1):
-        draw(x, y, filter_width, side, across, shape)
-        weigh(value, base, shape, grid[0], grid[1], moments)
+        if step == 0 and steps > 0:
+            x = y = 0.5 * (side - 1)
+            weigh(value, base, centred, grid[0], grid[1], moments)
+        else:
+            draw(x, y, filter_width, side, across, shape)
+            weigh(value, base, shape, grid[0], grid[1], moments)
         total = moments[1]
         if step < steps and total > 0.0:
             # a spot as wide as the filter is twice as far off as its weighted mean says

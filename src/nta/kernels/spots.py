@@ -24,6 +24,7 @@ from nta.kernels.fit import (
     Y,
     add_spot,
     climb,
+    draw,
     fit_gaussian,
     gain_of,
     gather,
@@ -248,6 +249,8 @@ def fit_spots(
     grid = np.zeros((2, n_room), np.float32)
     for p in range(side * side):
         grid[0, p], grid[1, p] = p % side, p // side
+    centred = np.zeros(n_room, np.float32)
+    draw(float(reach), float(reach), filter_width, side, across, centred)
     narrowest = min(POINTED * filter_width, POINTED_PX)
     misfit2, apart, astray = misfit * misfit, CLOSEST * filter_width, ASTRAY * filter_width
     # what a model lacks is alike in neighbouring pixels: the filter does not average it as it does noise
@@ -277,7 +280,7 @@ def fit_spots(
         variance = sd * sd
         left, top = int64(round(spot[X])) - reach, int64(round(spot[Y])) - reach
         known = gather(image, others, most, level, variance, light_variance, alike2, left, top, side, value, base)
-        climb(value, base, left, top, side, filter_width, sd * gain, variance, CLIMBING_STEPS, spot, moments, across, shape, grid)
+        climb(value, base, left, top, side, filter_width, sd * gain, variance, CLIMBING_STEPS, spot, centred, moments, across, shape, grid)
         if not spot[SNR] >= threshold or has_near(spots, head, following, rows, columns, side, spot[X], spot[Y], apart, n):
             continue
         spot[WIDTH] = filter_width
