@@ -539,13 +539,7 @@ def matched_filter(frame: np.ndarray, still: np.ndarray, sign: int, width_px: fl
     """Return a frame less its still image through a Gaussian of an odd number of px to a side, 3 at least, that holds 2.3 widths."""
     reach = max(3, math.ceil(2.3 * width_px - 0.5))
     reach += 1 - reach % 2
-    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width_px) ** 2)
-    taps /= taps.sum()
-    # along columns in whole 256ths
-    parts = np.rint(256 * taps)
-    parts[reach] += 256 - parts.sum()
-    down = ndimage.correlate1d(sign * (frame.astype(float) - still), parts / 256, axis=0, mode="reflect")
-    return ndimage.correlate1d(down, taps, axis=1, mode="reflect")[::step, ::step]
+    return ndimage.gaussian_filter(sign * (frame.astype(float) - still), width_px, mode="reflect", radius=reach)[::step, ::step]
 
 
 def bilinear(tiles: np.ndarray, row_mid: np.ndarray, col_mid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -571,7 +565,7 @@ def bilinear(tiles: np.ndarray, row_mid: np.ndarray, col_mid: np.ndarray, shape:
 def find_maxima(
     image: np.ndarray, level: np.ndarray, sd: np.ndarray, threshold: float, step: int, rim: int, between: float, guessed: float
 ) -> np.ndarray:
-    """Return (n, 5) x, y, height over the level, level and noise of the maxima of an image, as `nta.kernels.spots.find_maxima` tells them.
+    """Return (n, 5) x, y, height over the level, level and noise of the maxima of an image, as `nta.kernels.maxima.find_maxima` tells them.
 
     `level` and `sd` are of its own shape. Of neighbours that are equal the one that is read first counts. `between` and `guessed` are the
     shares of the threshold that the point and the parabola through its neighbours must reach.

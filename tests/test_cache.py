@@ -283,4 +283,5 @@ def test_a_second_processor_compiles_beside_where_there_is_one_and_a_folder(monk
     cache._compile_beside(["nta.kernels.link", "nta.kernels.likelihood"])
     cache._compile_beside([])
     assert len(calls) == started
-    assert all(command[1:] == ["-c", "import nta.kernels.link, nta.kernels.likelihood"] for command in calls)
+    names = ("nta.kernels.link", "nta.kernels.likelihood")
+    assert all(command[1:] == ["-c", "; ".join(f"import {name}; print('{name}', flush=True)" for name in names)] for command in calls)

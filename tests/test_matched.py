@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nta.kernels.fit import COLUMNS, SNR, X, Y
-from nta.kernels.spots import BETWEEN, GUESSED
+from nta.kernels.maxima import BETWEEN, GUESSED
 from nta.matched import Light, MatchedFilter, Seen, spread_of
 
 WIDTHS_PX = [0.6, 1.0, 1.5, 2.2, 4.8]
@@ -94,20 +94,6 @@ def test_noise_gain_is_what_white_noise_keeps(width_px: float) -> None:
     assert 0.98 < matched.noise_gain * 2 * math.sqrt(math.pi) * width_px < (1.05 if width_px > 0.8 else 1.1)
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(WIDTHS_PX), st.integers(20, 60), st.integers(20, 60))
-@settings(max_examples=30)
-def test_bytes_are_filtered_as_numbers_are(seed: int, width_px: float, height: int, width: int) -> None:
-    rng = np.random.default_rng(seed)
-    frame = rng.integers(0, 256, (height, width)).astype(np.uint8)
-    for still in (np.zeros((height, width), np.float32), rng.uniform(0, 255, (height, width)).astype(np.float32)):
-        matched = MatchedFilter(width_px, still, 1)
-        of_bytes = matched.filter(frame).copy()
-        assert of_bytes == pytest.approx(matched.filter(frame.astype(np.float32)), abs=2e-4)
-    # all bits are taken, and none is lost
-    full = plain(width_px, (height, width)).filter(np.full((height, width), 255, np.uint8))
-    assert full == pytest.approx(np.full_like(full, 255), rel=1e-5)
-
-
 @pytest.mark.parametrize("sd", [0.01, 1.0, 50.0])
 def test_levels_of_an_even_image(sd: float) -> None:
     matched = plain(1.5, (190, 250))
@@ -154,8 +140,8 @@ def test_noise_is_that_within_the_rim(width: float) -> None:
     # a strip, whose edges are a large part of it: mirrored there, noise is up to 1.4 times as much
     matched, rng = plain(width, (96, 320)), np.random.default_rng(8)
     spread = spread_of(matched, [rng.normal(size=(96, 320)).astype(np.float32) for _ in range(60)])
-    # 96 * 320 / (4 pi s^2) independent points in each of 60 frames
-    assert spread.mean() / matched.noise_gain == pytest.approx(1, abs=0.004 * width)
+    # 96 * 320 / (4 pi s^2) independent points in each of 60 frames, half of them looked at: at 1.5 px known to 0.4 %
+    assert spread.mean() / matched.noise_gain == pytest.approx(1, abs=0.006 * width)
 
 
 def test_particles_are_clipped_out_of_the_levels() -> None:

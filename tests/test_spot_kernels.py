@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nta.kernels import doubles, fit, spots
+from nta.kernels import doubles, fit, maxima, spots
 from nta.matched import CRUMBS, Light, MatchedFilter
 
 WIDTH = 1.5
@@ -78,12 +78,12 @@ def test_rows_are_sorted_by_their_third_column_and_stay_whole(values: list[tuple
     n = len(values)
     rows = np.array([[i, a, v, -i, 2 * a] for i, (a, v) in enumerate(values)] + [[-1, -1, 99.0, -1, -1]] * more, float).reshape(-1, 5)
     before = rows.copy()
-    spots.sort_rows(rows, n)
+    maxima.sort_rows(rows, n)
     assert np.array_equal(rows[:n, 2], np.sort(before[:n, 2])[::-1])
     assert sorted(map(tuple, rows[:n])) == sorted(map(tuple, before[:n]))
     assert np.array_equal(rows[n:], before[n:])
     again = before.copy()
-    spots.sort_rows(again, n)
+    maxima.sort_rows(again, n)
     assert np.array_equal(again, rows)
 
 

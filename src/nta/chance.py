@@ -11,10 +11,10 @@ from nta.matched import Light, MatchedFilter, Seen, spread_of
 
 LEAST = 3.0  # no lower threshold, whatever is asked for
 BAND_PX = 96  # height of the strips in which noise is made: they and their filtered images stay in the processor's cache
-AREA_PX = 4_000_000  # of noise looked at: its tail is then known to a fifth at 0.1 false spots a frame
+AREA_PX = 3_000_000  # of noise looked at: its tail is then known to a fifth at 0.1 false spots a frame
 SPREAD_OF = 40  # images of a strip, in which its noise is measured to 1 %
 RIMS = 3  # of the rim's width that are left out along the edges, where there is room for it
-LOW = 3.2  # where spots of noise are counted from: they are many, and their number already falls as that of high ones
+LOW = 2.8  # where spots of noise are counted from: they are many, and their number already falls as that of high ones
 TAIL, FEWEST = 5000, 50  # highest ones that the tail is taken from
 LEAST_SKEW, MOST_SKEW = -0.1, 0.2  # tried: from noise that is cut off above to that of very few photons
 BEYOND_SKEW = 0.01, 0.3  # by which the tail's k may differ from the noise's skewness: by itself, and as a share, since of its square

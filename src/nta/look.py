@@ -17,7 +17,7 @@ from nta.video import Video
 
 WIDTHS_PX = (0.8, 1.1, 1.5, 2.0, 2.7, 3.6, 4.8)  # tried before refinement: factors of 4/3, over which a matched filter loses < 4 %
 FIRST_LOOK_SNR = 6.0
-LOOKED_AT_PX, LOOKED_AT = 4_000_000, (8, 24)  # of frames looked at, as far as that many frames have them
+LOOKED_AT_PX, LOOKED_AT = 3_000_000, (8, 51)  # of frames looked at, as far as that many frames have them
 FIRST, FEW, ENOUGH = (2, 4), 3, 60  # frames that tell width and polarity; spots in them that are no evidence, and that are enough
 MASKED_SNR = 4.0  # of what is kept out of the noise: lower, and it would lose its own highest
 COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of a point's noise to which its light has fallen

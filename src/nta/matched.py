@@ -13,7 +13,6 @@ import numpy as np
 
 from nta.background import MAD_TO_SD, shares
 
-WHOLE = 256  # that the taps along a column add up to, for bytes: the most that 16 bits hold
 NEAR = 4.5  # filter widths about a maximum: its spot may be one and a half away, and is fitted over three
 CRUMBS = 6.0  # about a spot: it may have been in the model on the other side of its maximum
 WIDE = 8.5  # about a spot that may be two: the second may be five and a half away
@@ -99,7 +98,6 @@ class MatchedFilter:
     rim_px: int = field(init=False)
     _row_share: np.ndarray = field(init=False, repr=False)
     _col_share: np.ndarray = field(init=False, repr=False)
-    _parts: np.ndarray = field(init=False, repr=False)
     _taps: np.ndarray = field(init=False, repr=False)
     _base: np.ndarray = field(init=False, repr=False)
 
@@ -115,11 +113,7 @@ class MatchedFilter:
         grid = (-(-self.shape[0] // step), -(-self.shape[1] // step))
         put("step", step)
         put("grid", grid)
-        # along columns in 256ths, so that bytes can be filtered as whole numbers
-        parts = np.rint(WHOLE * taps)
-        parts[0] = WHOLE - 2 * parts[1:].sum()
-        squares = [float(of[0] ** 2 + 2 * np.sum(of[1:] ** 2)) for of in (parts / WHOLE, taps)]
-        put("noise_gain", math.sqrt(squares[0] * squares[1]))
+        put("noise_gain", float(taps[0] ** 2 + 2 * np.sum(taps[1:] ** 2)))
         put("rim_px", 1 + int(np.ceil(2 * self.width_px)))
         for name, n in zip(("row", "col"), grid, strict=True):
             # along the edges of a frame the filter mirrors it, and noise is up to 1.4 times as much
@@ -129,7 +123,6 @@ class MatchedFilter:
             put(f"{name}_mid", middle)
             put(f"_{name}_share", shares(np.arange(n), middle))
         put("tiles", (len(self.row_mid), len(self.col_mid)))
-        put("_parts", parts.astype(np.uint16))
         put("_taps", taps.astype(np.float32))
         put("_base", np.zeros(grid, np.float32))
         put("_base", self.filter(self.still).copy())
@@ -158,14 +151,11 @@ class MatchedFilter:
 
         The array is the calling thread's own, and holds until it calls any filter again.
         """
-        from nta.kernels.filter import filter_bytes, filter_image
+        from nta.kernels.filter import filter_image
 
         filtered = _room("filtered", self.grid)
-        one = np.float32(1 / WHOLE)
-        if image.dtype == np.uint8 and power == 1 and image.flags.c_contiguous:
-            filter_bytes(image, self._base, self._parts, self.sign * one * self._taps, self.step, filtered)
-        else:
-            filter_image(image, self._base, (one * self._parts) ** power, self.sign * self._taps**power, self.step, filtered)
+        taps = self._taps if power == 1 else self._taps**power
+        filter_image(image, self._base, taps, self.sign * taps, self.step, filtered)
         return filtered
 
     def see(self, frame: np.ndarray, spread: np.ndarray) -> Seen:
@@ -194,7 +184,7 @@ class MatchedFilter:
         (n, 5): x and y in px, height over the level, level, noise; `noise` is the usual one, (rows, columns) float32. The array is the
         calling thread's own, and holds until it calls any filter again.
         """
-        from nta.kernels.spots import find_maxima
+        from nta.kernels.maxima import find_maxima
 
         found = _room("found", (seen.filtered.size // 4 + 1, 5), np.float64)
         rim = max(1, self.rim_px // self.step - 1)  # the peak may be on this side of the rim, the nearest point beyond

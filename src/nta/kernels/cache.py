@@ -24,9 +24,11 @@ from numba.core.caching import FunctionCache
 SOURCES = Path(__file__).parent
 PYTHON = f"py{sys.version_info[0]}{sys.version_info[1]}"  # as numba has it in its names; Pythons may share a folder
 ROOM = 8 << 20  # bytes; twice what all kernels take
-DETECTION = ("still", "filter", "fit", "pairs", "spots", "doubles", "shuffle")
+DETECTION = ("fit", "spots", "pairs", "doubles", "still", "filter", "maxima", "shuffle")
 LINKING, SIZING, FILMING = ("choice", "link"), ("tracks", "likelihood"), ("render", "camera")
-"""The modules that a stage needs, in the order in which it does."""
+"""The modules that a stage needs, in the order in which they are compiled."""
+BESIDE = ("filter", "maxima", "shuffle", "pairs", *LINKING, *SIZING)
+"""Those that another process compiles meanwhile; what these take kernels from comes before them, or soonest in the order above."""
 
 
 def find_folder() -> Path | None:
@@ -86,10 +88,11 @@ class Loader:
         self._modules = [f"nta.kernels.{module}" for module in modules]
         self._progress = progress
         self._told = False
+        self._compiled: set[str] = set()
         there = os.listdir(FOLDER) if FOLDER is not None else []
         known = {name.partition(".")[0] for name in there if name.endswith(f".{PYTHON}.nbi")}
         missing = [name for name in self._modules if name.rpartition(".")[2] not in known and name not in sys.modules]
-        self._helper = _compile_beside([name for name in missing if name.rpartition(".")[2] in LINKING + SIZING]) if missing else None
+        self._helper = _compile_beside([name for name in map("nta.kernels.{}".format, BESIDE) if name in missing])
         if missing:
             self.tell()
 
@@ -99,26 +102,39 @@ class Loader:
             self._progress("compile", 0, 1)
         self._told = True
 
-    def load(self) -> None:
-        """Import the modules: what is compiled is loaded, what is not is compiled."""
+    def load(self, *modules: str) -> None:
+        """Import the modules, some or all: what is compiled is loaded, what is not is compiled."""
+        some = [f"nta.kernels.{module}" for module in modules] or self._modules
         with event.install_listener("numba:compile", _Listener(self)), _no_collection():
-            for module in self._modules:
-                if self._helper is not None and module.rpartition(".")[2] in LINKING + SIZING:
-                    self._helper.wait()
+            for module in some:
+                if module not in sys.modules:
+                    self._wait_for(module)
                 importlib.import_module(module)
         if self._told and self._progress is not None:
             self._progress("compile", 1, 1)
+
+    def _wait_for(self, module: str) -> None:
+        """Wait until the process beside has compiled a module, if it does, or has ended."""
+        if self._helper is None or self._helper.stdout is None or module.rpartition(".")[2] not in BESIDE:
+            return
+        while module not in self._compiled:
+            line = self._helper.stdout.readline()
+            if not line:
+                break
+            self._compiled.add(line.decode().strip())
 
 
 def _compile_beside(modules: list[str]) -> subprocess.Popen[bytes] | None:
     """Start a process that compiles modules into the folder, on another processor than this one; None where there is no use in it.
 
+    It writes the name of each when that is done.
+
     The compiler lets one thread in at a time. What the process fails at, this one does itself.
     """
     if not modules or FOLDER is None or len(os.sched_getaffinity(0)) < 2 or not sys.executable or getattr(sys, "frozen", False):
         return None
-    silent = subprocess.DEVNULL
-    return subprocess.Popen([sys.executable, "-c", f"import {', '.join(modules)}"], stdin=silent, stdout=silent, stderr=silent)
+    each = "; ".join(f"import {module}; print('{module}', flush=True)" for module in modules)
+    return subprocess.Popen([sys.executable, "-c", each], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 @contextmanager

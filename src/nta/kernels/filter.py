@@ -90,12 +90,9 @@ def filter_rows(image: np.ndarray, taps: np.ndarray, step: int, first: int, out:
                 row[c] += s1 * (np.float32(a1[c]) + np.float32(b1[c])) + s2 * (np.float32(a2[c]) + np.float32(b2[c]))
 
 
-@jit(**JIT)
+@jit("void(float32[:,::1], int64, float32[:,::1], float32[::1], int64, float32[:,::1])", **JIT)
 def filter_columns(padded: np.ndarray, width: int, base: np.ndarray, taps: np.ndarray, step: int, out: np.ndarray) -> None:
-    """Filter rows of `width`, which `padded` has in its middle, at every `step`-th column, and take `base` off; its margins are written.
-
-    Compiled for rows of float32 and of uint16.
-    """
+    """Filter rows of `width`, which `padded` has in its middle, at every `step`-th column, and take `base` off; its margins are written."""
     n, reach, length = out.shape[1], len(taps) - 1, padded.shape[1] // step
     # every `step`-th column of a row with its mirrored edges stands in one piece, so that all loads are of neighbours
     phases = np.empty(padded.shape[1], np.float32)
@@ -114,13 +111,13 @@ def filter_columns(padded: np.ndarray, width: int, base: np.ndarray, taps: np.nd
             # side by side, or the loop is not vectorised
             even, odd = phases[:length], phases[length:]
             for q in range(length):
-                even[q] = np.float32(line[2 * q])
-                odd[q] = np.float32(line[2 * q + 1])
+                even[q] = line[2 * q]
+                odd[q] = line[2 * q + 1]
         else:
             for p in range(step):
                 phase, source = phases[p * length :], line[p:]
                 for q in range(length):
-                    phase[q] = np.float32(source[step * q])
+                    phase[q] = source[step * q]
         m = phases[piece[reach] :]
         a1, b1 = phases[piece[reach - 1] :], phases[piece[reach + 1] :]
         a2, b2 = phases[piece[reach - 2] :], phases[piece[reach + 2] :]
@@ -135,28 +132,6 @@ def filter_columns(padded: np.ndarray, width: int, base: np.ndarray, taps: np.nd
                 row[c] += s1 * (a1[c] + b1[c]) + s2 * (a2[c] + b2[c])
 
 
-@jit("void(uint8[:,::1], uint16[::1], int64, int64, uint16[:,::1])", **JIT)
-def filter_rows_of_bytes(image: np.ndarray, taps: np.ndarray, step: int, first: int, out: np.ndarray) -> None:
-    """Do what `filter_rows` does with taps that add up to 256: in 16 bits, of which twice as many go at a time, and nothing is lost."""
-    height, width = image.shape
-    reach = len(taps) - 1
-    t0, t1, t2, t3 = taps[0], taps[1], taps[2], taps[3]
-    for k in range(len(out)):
-        r, row = (first + k) * step, out[k, reach : reach + width]
-        m = image[r]
-        a1, b1 = image[mirror(r - 1, height)], image[mirror(r + 1, height)]
-        a2, b2 = image[mirror(r - 2, height)], image[mirror(r + 2, height)]
-        a3, b3 = image[mirror(r - 3, height)], image[mirror(r + 3, height)]
-        for c in range(width):
-            row[c] = np.uint16(t0 * m[c] + t1 * (a1[c] + b1[c]) + t2 * (a2[c] + b2[c]) + t3 * (a3[c] + b3[c]))
-        for d in range(FIRST + 1, reach + 1, NEXT):
-            a1, b1 = image[mirror(r - d, height)], image[mirror(r + d, height)]
-            a2, b2 = image[mirror(r - d - 1, height)], image[mirror(r + d + 1, height)]
-            s1, s2 = taps[d], taps[d + 1]
-            for c in range(width):
-                row[c] += np.uint16(s1 * (a1[c] + b1[c]) + s2 * (a2[c] + b2[c]))
-
-
 @jit(**JIT)
 def filter_image(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: np.ndarray, step: int, out: np.ndarray) -> None:
     """Filter an image with symmetric taps, mirrored at its edges, at every `step`-th row and column, and take `base` off.
@@ -166,7 +141,7 @@ def filter_image(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: 
     Parameters
     ----------
     image : (height, width)
-    down, across : (reach + 1,) float32, taps along columns and rows, centre first; reach 3, 5, 7 ...
+    down, across : (reach + 1,) float32, taps along columns and along rows, centre first; reach 3, 5, 7 ...
     base, out : (ceil(height / step), ceil(width / step)) float32
     """
     reach = len(down) - 1
@@ -175,17 +150,6 @@ def filter_image(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: 
     for first in range(0, len(out), BAND):
         rows = min(BAND, len(out) - first)
         filter_rows(image, down, step, first, band[:rows])
-        filter_columns(band[:rows], image.shape[1], base[first : first + rows], across, step, out[first : first + rows])
-
-
-@jit("void(uint8[:,::1], float32[:,::1], uint16[::1], float32[::1], int64, float32[:,::1])", **JIT)
-def filter_bytes(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: np.ndarray, step: int, out: np.ndarray) -> None:
-    """Do what `filter_image` does, with taps along columns that add up to 256, and those along rows to one in 256."""
-    reach = len(down) - 1
-    band = np.empty((BAND, (image.shape[1] + 2 * reach) // step * step + step), np.uint16)
-    for first in range(0, len(out), BAND):
-        rows = min(BAND, len(out) - first)
-        filter_rows_of_bytes(image, down, step, first, band[:rows])
         filter_columns(band[:rows], image.shape[1], base[first : first + rows], across, step, out[first : first + rows])
 
 

@@ -1,4 +1,4 @@
-"""A filtered frame to its spots: maxima, brightest first, each fitted with the others subtracted."""
+"""The maxima of a frame to its spots: brightest first, each fitted with the others subtracted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 from numba import int64, jit
 
 from nta.kernels import INNER, JIT, unsigned
-from nta.kernels.filter import level_along, tile_row
 from nta.kernels.fit import (
     CLIPPED,
     COLUMNS,
@@ -32,108 +31,11 @@ from nta.kernels.fit import (
 )
 from nta.kernels.pairs import CLOSEST
 
-BETWEEN = 0.77  # of a peak that falls between four points of the grid, what the nearest one shows at least
-GUESSED = 0.89  # of such a peak, what a parabola through three points guesses at least
 CLIMBING_STEPS = 1
 REACH = 3.0  # filter widths about a spot that its fit looks at
 ASTRAY = 1.5  # filter widths; a fit that ends farther from its maximum fits something else
 POINTED, POINTED_PX = 0.5, 0.5  # filter widths, px; light that is narrower than both is of one pixel and did not come through the lens
 SWEEPS = 2  # fits of spots with neighbours after the first
-
-
-@jit("void(float64[:,::1], int64)", **JIT)
-def sort_rows(rows: np.ndarray, n: int) -> None:
-    """Sort the first `n` rows by their third column, highest first, in place (Shell 1959); equal ones keep no order but always the same."""
-    key, order = np.empty(n), np.empty(n, np.int64)
-    for i in range(n):
-        key[i], order[i] = rows[i, 2], i
-    gap = 1
-    while 3 * gap + 1 < n:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for i in range(gap, n):
-            held, which = key[i], order[i]
-            j = i
-            while j >= gap and key[j - gap] < held:
-                key[j], order[j] = key[j - gap], order[j - gap]
-                j -= gap
-            key[j], order[j] = held, which
-        gap //= 3
-    unsorted = rows[:n].copy()
-    for i in range(n):
-        for c in range(rows.shape[1]):
-            rows[i, c] = unsorted[order[i], c]
-
-
-@jit(
-    "int64(float32[:,::1], float64[:,::1], float64[::1], float64[::1], float32[:,::1], float64, float64, int64, int64, float64[:,::1])",
-    **JIT,
-)
-def find_maxima(
-    image: np.ndarray,
-    level: np.ndarray,
-    row_mid: np.ndarray,
-    col_mid: np.ndarray,
-    noise: np.ndarray,
-    factor: float,
-    threshold: float,
-    step: int,
-    rim: int,
-    found: np.ndarray,
-) -> int:
-    """Write where a filtered image seems to stand `threshold` times its noise over its level, the highest first; return how many.
-
-    Of equal neighbours the first counts.
-
-    Parameters
-    ----------
-    image, noise : (height, width) float32; the noise is to be multiplied by `factor`
-    level : (rows, columns), of each tile, whose centres lie at `row_mid` and `col_mid`
-    step, rim : spacing of the points, px; how many points from the edges none is looked for
-    found : (capacity, 5), capacity a quarter of the points: x and y in px, height over the level, level, noise
-    """
-    height, width = image.shape
-    upper, lower, across = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    tile = -1
-    above = np.zeros((width + 7) // 8 * 8, np.uint8)
-    eights = above.view(np.uint64)
-    times = np.float32(BETWEEN * threshold * factor)
-    rim = max(rim, 1)
-    n = 0
-    for r in range(rim, height - rim):
-        i, share = tile_row(row_mid, r)
-        if i != tile:
-            tile = i
-            level_along(level[i], col_mid, upper)
-            level_along(level[min(i + 1, len(row_mid) - 1)], col_mid, lower)
-        here, sd, before, after = image[r], noise[r], image[r - 1], image[r + 1]
-        for c in range(width):
-            across[c] = upper[c] + share * (lower[c] - upper[c])
-            above[c] = np.uint8((here[c] > across[c] + times * sd[c]) & (here[c] > before[c]) & (here[c] >= after[c]))
-        for block in range(len(eights)):
-            if eights[block] == 0:
-                continue
-            for c in range(max(8 * block, rim), min(8 * block + 8, width - rim)):
-                v = here[c]
-                if (
-                    above[c] != 0
-                    and v >= here[c + 1]
-                    and v > here[c - 1]
-                    and v > before[c - 1]
-                    and v > before[c + 1]
-                    and v >= after[c - 1]
-                    and v >= after[c + 1]
-                ):
-                    left, right, up, down = here[c - 1], here[c + 1], before[c], after[c]
-                    dx = 0.5 * (right - left) / max(2.0 * v - left - right, 1e-30)
-                    dy = 0.5 * (down - up) / max(2.0 * v - up - down, 1e-30)
-                    guess = v - across[c] + 0.25 * ((right - left) * dx + (down - up) * dy)
-                    if guess > GUESSED * threshold * factor * sd[c]:
-                        found[n, 0], found[n, 1] = step * (c + dx), step * (r + dy)
-                        found[n, 2], found[n, 3], found[n, 4] = guess, across[c], sd[c] * factor
-                        n += 1
-    sort_rows(found, n)
-    return n
 
 
 @jit("boolean(float64[:,::1], int64[::1], int64[::1], int64, int64, int64, float64, float64, float64, int64)", **JIT)
@@ -229,7 +131,7 @@ def fit_spots(
     image : (height, width) float32, particles positive
     model : (height, width) float32, zero; spots that have others near are added to it
     most : of the same shape, the least value of a saturated pixel; (0, 0) where none can be told
-    found : (n_found or more, 5), as `find_maxima` writes it
+    found : (n_found or more, 5), as `nta.kernels.maxima.find_maxima` writes it
     pixel_noise : SD of a pixel over that of the filtered image
     light_variance : variance that light of one grey level adds
     misfit : SD of a pixel about the model by other reasons, as a share of the model

@@ -77,10 +77,13 @@ def sum_steps(
             begin[n_tracks] = n
         else:
             n = begin[n_tracks]
-    total, weight = np.empty(n_tracks), np.ones(n_tracks)
+    total, weight = np.empty(n_tracks), np.empty(n_tracks)
+    for t in range(n_tracks):
+        weight[t] = 1.0
     common_x, common_y, whole = np.empty(len(links)), np.empty(len(links)), np.empty(len(links))
     for turn in range(PASSES):
-        common_x[:], common_y[:], whole[:] = 0.0, 0.0, 0.0
+        for f in range(len(links)):
+            common_x[f] = common_y[f] = whole[f] = 0.0
         for t in range(n_tracks):
             for i in range(begin[t], begin[t + 1]):
                 common_x[at[i]] += weight[t] * x[i]
@@ -99,7 +102,9 @@ def sum_steps(
                 if turn == PASSES - 1:
                     x[i], y[i] = own_x * math.sqrt(longer), own_y * math.sqrt(longer)
             weight[t] = (begin[t + 1] - begin[t]) / max(total[t], NOTHING_PX2)
-    links[:], excess[:], lasted[:], alike[:] = 0, 0.0, 0.0, 0.0
+    alike[0] = alike[1] = 0.0
+    for f in range(len(links)):
+        links[f], excess[f], lasted[f] = 0, 0.0, 0.0
     for t in range(n_tracks):
         others = float(begin[t + 1] - begin[t] - 1)
         for i in range(begin[t], begin[t + 1]):
