@@ -8,8 +8,9 @@ from numba import uint64
 
 from nta.kernels.cache import FOLDER
 
-JIT: dict[str, Any] = {"nopython": True, "nogil": True, "cache": FOLDER is not None}
-"""Options of every kernel: cached on disk, callable from threads; no ``parallel`` and no ``fastmath`` (same bytes everywhere)."""
+JIT: dict[str, Any] = {"nopython": True, "nogil": True, "cache": FOLDER is not None, "error_model": "numpy"}
+"""Options of every kernel: cached on disk, callable from threads; no ``parallel`` and no ``fastmath`` (same bytes everywhere). Divisions
+are not checked for zero, which would keep loops from being vectorised."""
 
 INNER: dict[str, Any] = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of a kernel that only other kernels call: less to compile."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import int64, jit
 
-from nta.kernels import JIT, LANES, unsigned
+from nta.kernels import INNER, JIT, LANES, unsigned
 
 FIRST, NEXT = 3, 2  # pairs of taps that the first and every further pass over a row take; with more arrays, loops are not vectorised
 BAND = 16  # rows of the grid that are filtered down and across in turn
@@ -53,7 +53,7 @@ def subtract(frame: np.ndarray, still: np.ndarray, sign: float, ceiling: float, 
     return clipped > 0
 
 
-@jit("int64(int64, int64)", **JIT)
+@jit("int64(int64, int64)", **INNER)
 def mirror(r: int, n: int) -> int:
     """Return the row that stands for row `r` of an image of `n` rows, mirrored at its edges."""
     if 0 <= r < n:
@@ -153,7 +153,7 @@ def filter_image(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: 
         filter_columns(band[:rows], image.shape[1], base[first : first + rows], across, step, out[first : first + rows])
 
 
-@jit("void(float32[:,::1])", **JIT)
+@jit("void(float32[:,::1])", **INNER)
 def sort_down(values: np.ndarray) -> None:
     """Sort each column in place, all in the same steps, which no branch depends on (Batcher's odd-even merge sort)."""
     n = len(values)
@@ -230,7 +230,7 @@ def find_levels(
             variance[i, j] = max(sum_squares / n - (sum_away / n) ** 2, 0.0) / CLIPPED_VARIANCE
 
 
-@jit("Tuple((int64, float32))(float64[::1], float64)", **JIT)
+@jit("Tuple((int64, float32))(float64[::1], float64)", **INNER)
 def tile_row(row_mid: np.ndarray, r: float) -> tuple[int, np.float32]:
     """Return the tile whose centre is the last before row `r`, or else the first, and the next one's share in the level there."""
     i = 0
@@ -241,7 +241,7 @@ def tile_row(row_mid: np.ndarray, r: float) -> tuple[int, np.float32]:
     return i, np.float32(min(max((r - row_mid[i]) / (row_mid[i + 1] - row_mid[i]), 0.0), 1.0))
 
 
-@jit("void(float64[::1], float64[::1], float32[::1])", **JIT)
+@jit("void(float64[::1], float64[::1], float32[::1])", **INNER)
 def level_along(level: np.ndarray, col_mid: np.ndarray, out: np.ndarray) -> None:
     """Write the level along a row of tiles' centres, interpolated between them and constant beyond the outermost ones."""
     last = len(level) - 1

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numba import jit
 
-from nta.kernels import JIT, LANES, unsigned
+from nta.kernels import INNER, JIT, LANES, unsigned
 
-SUMS = JIT | {"fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
-"""For kernels that only sum over a window: in any order, without a test for division by zero, so that several pixels go at a time."""
+SUMS = JIT | {"fastmath": {"reassoc", "contract", "nsz"}}
+"""For kernels that only sum over a window: in any order, so that several pixels go at a time."""
 
 NOWHERE = 1e6  # px^2, variance of a place that is none
 UNKNOWN = 1e30  # variance of a pixel that tells nothing
@@ -143,7 +143,7 @@ def gather(
     return (CLIPPED if clipped else 0) + (LIT if lit > 0 else 0)
 
 
-@jit("float64(float64, int64)", **JIT)
+@jit("float64(float64, int64)", **INNER)
 def gain_of(width: float, reach: int) -> float:
     """Return the SD of white noise through a Gaussian cut off at `reach` px, over that of a pixel."""
     total = squares = 1.0
@@ -404,7 +404,7 @@ def fit_gaussian(
     return True
 
 
-@jit("void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], float64[::1])", **SUMS)
+@jit("void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], float64[::1])", **SUMS | INNER)
 def weigh(value: np.ndarray, base: np.ndarray, shape: np.ndarray, column: np.ndarray, row: np.ndarray, moments: np.ndarray) -> None:
     """Write sums of weights `shape`: bare, with the value, that times x, that times y; of their squares, bare and with the base."""
     total = along = down = norm = spread = flat = np.float32(0.0)

@@ -34,7 +34,7 @@ def decay(t: float) -> float:
 @jit(
     "void(float64[::1], float64[::1], int64[::1], float64[::1], int64[::1], float64[::1], "
     "float64, float64, float64[::1], float64, float64[:,::1])",
-    **JIT | {"error_model": "numpy"},
+    **JIT,
 )
 def track_loglik(
     x_um: np.ndarray,

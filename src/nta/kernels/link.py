@@ -10,7 +10,6 @@ from numba import jit
 from nta.kernels import INNER, JIT
 from nta.kernels.choice import DOUBT, FLOATS, INTEGERS, LEAST_ROOM, assign, weigh
 
-_FAST = {**JIT, "error_model": "numpy"}  # no check for division by zero: no divisor here can be
 LEAST_MOTION = 0.1  # of a track's mean squared step; the error of its spots may be thought larger than it is
 
 
@@ -69,7 +68,7 @@ def _longer(row: np.ndarray, column: np.ndarray, gain: np.ndarray, n: int, lengt
 @jit(
     "void(float64[::1], float64[::1], float64[:,::1], float64[::1], float64[::1], float64[::1], int16[::1], float64[::1], float64[:,::1], "
     "float64[::1], int64[::1], int64[::1], float64[::1], float64, float64, float64, boolean, int64[::1], int64[::1], float64[::1])",
-    **_FAST,
+    **JIT,
 )
 def link(
     x_px: np.ndarray,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import jit
 
-from nta.kernels import JIT
+from nta.kernels import INNER, JIT
 from nta.kernels.fit import (
     CONVERGED,
     MISFIT,
@@ -34,7 +34,7 @@ COLUMN, ROW, WEIGHT, REST, WEIGHTED, SLOPES, PAIR_ROWS = 0, 1, 2, 3, 4, 5, 13
 FAINT = 1e-4  # of a spot's peak: pixels in which neither is brighter tell nothing of them
 
 
-@jit("boolean(float64[::1], float64[::1], float64, float64, float64)", **JIT)
+@jit("boolean(float64[::1], float64[::1], float64, float64, float64)", **INNER)
 def near(one: np.ndarray, other: np.ndarray, x: float, y: float, within: float) -> bool:
     """Tell whether two spots are both within a distance of a place."""
     first = (one[X] - x) ** 2 + (one[Y] - y) ** 2
@@ -45,7 +45,7 @@ def near(one: np.ndarray, other: np.ndarray, x: float, y: float, within: float) 
 @jit(
     "float64(float32[::1], float32[::1], int64, int64, int64, float64, float64[::1], float64[::1], float32[::1], float32[::1], "
     "float32[:,::1])",
-    **JIT,
+    **INNER,
 )
 def find_hidden(
     value: np.ndarray,
@@ -123,7 +123,7 @@ def solve(matrix: np.ndarray, vector: np.ndarray) -> bool:
     return True
 
 
-@jit("Tuple((float64, float64))(float32[::1], float32[::1], int64, float64[::1], float64[::1], float32[:,::1])", **SUMS)
+@jit("Tuple((float64, float64))(float32[::1], float32[::1], int64, float64[::1], float64[::1], float32[:,::1])", **SUMS | INNER)
 def slopes(value: np.ndarray, base: np.ndarray, side: int, light: np.ndarray, p: np.ndarray, room: np.ndarray) -> tuple[float, float]:
     """Write by pixel weight, residual, and slopes of the model of two spots of parameters `p`; return chi-square and number of pixels.
 
@@ -154,7 +154,7 @@ def slopes(value: np.ndarray, base: np.ndarray, side: int, light: np.ndarray, p:
     return float(chi2), float(count)
 
 
-@jit("void(float32[:,::1], float64[:,::1], float64[::1])", **SUMS)
+@jit("void(float32[:,::1], float64[:,::1], float64[::1])", **SUMS | INNER)
 def sums(room: np.ndarray, matrix: np.ndarray, vector: np.ndarray) -> None:
     """Write Fisher information and score of the eight parameters of two spots from what `slopes` wrote."""
     weight, rest, weighted = room[WEIGHT], room[REST], room[WEIGHTED]
