@@ -1,8 +1,9 @@
 """From a video to sizes: nta against the script that trackpy's users write, and what memory a longer film takes.
 
 ``python benchmarks/end_to_end.py [--quick] [--keep FOLDER] [--repeats 3] [--part time memory]`` prints Markdown tables. *Time*: a film
-of 749 frames, 1280x1024, 8 bit, 110 particles in view, the recipe `bright_ev` otherwise; each in a process of its own that is warm,
-in turns. The script: `trackpy.batch` in one process, `link`, `filter_stubs`, `imsd`, and a line through each particle's first lags.
+of 749 frames, 1280x1024, 8 bit, 110 particles in view, the recipe `bright_ev` otherwise, as cameras write it, and deflated; each in a
+process of its own that is warm, in turns. The script: `trackpy.batch` in one process, `link`, `filter_stubs`, `imsd`, and a line through
+each particle's first lags.
 *Memory*: 320x240, 40 in view, of once, three and ten times the length. ``--keep`` leaves the films to be used again.
 """
 
@@ -31,6 +32,19 @@ SAMPLE = Path(__file__).parents[1] / "sample_data" / "ev_sample.tif"
 # what somebody who looked at a few frames would choose; the range is four SD of a 40 nm particle's step
 DIAMETER, MINMASS, RANGE_PX, MEMORY, LEAST_FRAMES, LAGS = 9, 150, 24, 1, 5, 4
 LENGTHS = (1, 3, 10)
+COLUMNS = (
+    "film",
+    "who",
+    "runs",
+    "CPU, s",
+    "wall, s",
+    "trackpy CPU / its",
+    "spots",
+    "tracks sized",
+    "D50, nm",
+    "peak memory, MB",
+    "CPU by stage, s",
+)
 
 
 def run_nta(path: Path, threads: int) -> dict[str, Any]:
@@ -103,7 +117,16 @@ def timing(folder: Path, options: argparse.Namespace) -> None:
     recipe = replace(find_recipe("bright_ev"), name="end_to_end", width_px=1280, height_px=1024, n_frames=749, in_view=110.0)
     if options.quick:
         recipe = replace(recipe, name="end_to_end_quick", n_frames=60)
-    path = _film(recipe, folder)
+    deflated = _film(recipe, folder)
+    present = json.loads(deflated.with_name(f"{deflated.stem}_truth.json").read_text())["present"]["d50_nm"]
+    say(f"{recipe.n_frames} frames; D50 of the particles present {present:.1f} nm.\n")
+    say(bench.head(*COLUMNS))
+    for kind, path in (("plain", _plain(deflated)), ("deflated", deflated)):
+        _time(f"{kind}, {path.stat().st_size / 1e6:.0f} MB", path, options)
+
+
+def _time(film: str, path: Path, options: argparse.Namespace) -> None:
+    """Print the rows of one film."""
     cores = len(os.sched_getaffinity(0))
     ways = {"nta": (run_nta, 1), f"nta, {cores} threads": (run_nta, cores), "trackpy": (run_trackpy, 1)}
     costs: dict[str, list[bench.Cost]] = {name: [] for name in ways}
@@ -112,28 +135,23 @@ def timing(folder: Path, options: argparse.Namespace) -> None:
             if name != "trackpy" or len(costs[name]) < options.trackpy_repeats:
                 costs[name].append(bench.in_child(function, path, threads))
     seconds = {name: [statistics.median(c.answer[key] for c in runs) for key in ("cpu_s", "wall_s")] for name, runs in costs.items()}
-    present = json.loads(path.with_name(f"{path.stem}_truth.json").read_text())["present"]["d50_nm"]
-    say(f"{recipe.n_frames} frames, {path.stat().st_size / 1e6:.0f} MB on disk, deflated; D50 of the particles present {present:.1f} nm.\n")
-    say(
-        bench.head(
-            "who",
-            "runs",
-            "CPU, s",
-            "wall, s",
-            "trackpy CPU / its",
-            "spots",
-            "tracks sized",
-            "D50, nm",
-            "peak memory, MB",
-            "CPU by stage, s",
-        )
-    )
     for name, runs in costs.items():
         seen, (cpu, wall) = runs[-1].answer, seconds[name]
         stages = ", ".join(f"{stage} {s:.2f}" for stage, s in seen["stages"].items())
         memory = f"{max(c.peak_mb for c in runs):.0f}"
         cells = (f"{cpu:.2f}", f"{wall:.2f}", f"{seconds['trackpy'][0] / cpu:.1f}", seen["spots"], seen["tracks"], f"{seen['d50']:.1f}")
-        say(bench.row(name, len(runs), *cells, memory, stages))
+        say(bench.row(film, name, len(runs), *cells, memory, stages))
+
+
+def _plain(deflated: Path) -> Path:
+    """Return the film as it comes from a camera, without compression."""
+    path = deflated.with_stem(f"{deflated.stem}_plain")
+    if not path.exists():
+        with tifffile.TiffFile(deflated) as film:
+            told = {key: value for key, value in (film.imagej_metadata or {}).items() if key in ("unit", "finterval", "fps", "Info")}
+            resolution = [page.tags[name].value for page in (film.pages[0],) for name in ("XResolution", "YResolution")]
+            tifffile.imwrite(path, film.asarray(), imagej=True, metadata={**told, "axes": "TYX"}, resolution=[a / b for a, b in resolution])
+    return path
 
 
 def memory(folder: Path, options: argparse.Namespace) -> None:

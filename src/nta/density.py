@@ -17,7 +17,7 @@ BOUNDING_STEPS = 270  # after them the unpenalised likelihood is known to a few 
 SETTLED, LEAST_GAIN = 1e-8, 1e-3  # of the log-likelihood: what the next step promises where it may go on, and where it must not
 NO_SHARE = 1e-12  # of a track
 ROWS = 4096  # tracks at a time
-TOGETHER, MOST_STEPS, MOST_CURVATURES = 50, 60, 6  # fits at a time; steps and curvatures of one before it is left to the damped climb
+TOGETHER, MOST_STEPS, MOST_CURVATURES = 20, 60, 6  # fits at a time; steps and curvatures of one before it is left to the damped climb
 
 
 @dataclass(frozen=True)

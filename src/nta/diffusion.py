@@ -149,9 +149,10 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
         notices += (Notice("correlated_steps", text),)
     share = 1.0 / stride  # the sub-tracks of one track overlap in time: together they tell no more than one of them does
     everything = np.column_stack([model.loglik(strided, np.append(coefficients, 0.0)), model.loglik_noise(strided)])
+    everything *= share
     owners, row = np.unique(strided.owner, return_inverse=True)
     total = np.zeros((len(owners), everything.shape[1]))
-    np.add.at(total, row, everything * share)
+    np.add.at(total, row, everything)
     best = total[:, : len(grid)].max(axis=1, keepdims=True)
     total -= best
     loglik = total[:, : len(grid)]
@@ -159,7 +160,8 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     steps_of = np.zeros(len(owners), np.int64)
     np.add.at(steps_of, row, np.diff(strided.start) - 1)
     return Diffusion(
-        owners, d, low, high, steps_of, grid, loglik.astype(np.float32), total[:, -2], total[:, -1], constant,
+        # copies: a view would keep all of the columns
+        owners, d, low, high, steps_of, grid, loglik.astype(np.float32), total[:, -2].copy(), total[:, -1].copy(), constant,
         chosen={**chosen, "stride_frames": Used(stride, "measured"), "correlation_doubt": Used(round(apart.doubt, 4), "measured")},
         notices=notices,
     )  # fmt: skip

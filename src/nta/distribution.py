@@ -23,6 +23,7 @@ REPLICATES = 200
 # time in view of a visitor goes like |N(0, 1)| (local time of Brownian motion): E[X^2] / E[X]^2, by which unequal visits lower the
 # number of independent particles
 UNEVENNESS = np.pi / 2
+ROWS = 4096  # tracks at a time
 LIVE = 30.0  # e^-30 of the largest cell is nothing
 EMPTYING_STEPS, LOOK_STEPS = 300, 10
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
@@ -67,7 +68,7 @@ class Distribution:
     raw_nm : (m,) float64, maximum-likelihood diameters of the tracks, the raw histogram
     number_in_view : Interval, particles in view at a time, after the correction
     peaks : tuple of Peak, ascending diameter
-    posterior : (m, k) float64, probability of each size for each track of `Diffusion`
+    posterior : (m, k) float32, probability of each size for each track of `Diffusion`
     outlier : (m, 2) float64, probability that it is immobile, or a chain of chance links
     independent_particles : how many different particles the tracks are of
     emptiable : ``(low_nm, high_nm) -> bool``, whether the tracks are explained as well without any particle between
@@ -194,13 +195,13 @@ def find_distribution(
     posterior = problem.matrix * np.exp(density.log_number)
     outlier = problem.outliers * density.outlier
     total = (posterior.sum(axis=1) + outlier.sum(axis=1))[:, None]
-    posterior, outlier = posterior / total, outlier / total
+    posterior /= total
+    outlier /= total
     if np.all(outlier.sum(axis=1) > 0.5):
         return replace(empty, posterior=posterior, outlier=outlier)
     # a visitor that leaves no track is no evidence
     per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
-    counts = _resampled_counts(posterior, per_particle, settings.distribution.seed)
-    drawn = _replicates(problem, presence.tracks, density, counts)
+    drawn = _replicates(problem, presence.tracks, density, _resampled_counts(posterior, per_particle, settings.distribution.seed))
     weights = np.array([d.weight for d in drawn])
     in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
     rng = np.random.default_rng([settings.distribution.seed, 1])
@@ -219,7 +220,7 @@ def find_distribution(
         raw_nm=raw,
         number_in_view=_intervals(in_view[:1], in_view[1:, None], in_view[1:, None])[0],
         peaks=peaks,
-        posterior=posterior,
+        posterior=posterior.astype(np.float32),
         outlier=outlier,
         independent_particles=independent,
         emptiable=_emptiable(problem, presence.tracks, density, typical, scale_sd),
@@ -242,13 +243,16 @@ def _name_peaks(mixture: Mixture) -> tuple[Peak, ...]:
 
 def _problem(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> _Problem:
     span = span_frames(tracks)[diffusion.track]
-    log_matrix = diffusion.loglik.astype(float) + presence.log_tracks[span]
+    log_matrix = diffusion.loglik.astype(float)
+    for first in range(0, len(span), ROWS):
+        log_matrix[first : first + ROWS] += presence.log_tracks[span[first : first + ROWS]]
     # something stuck stays for any time; a chain of chance links goes on with even odds
     log_outlier = np.column_stack(
         [diffusion.loglik_immobile - np.log(tracks.spots.n_frames), diffusion.loglik_noise - np.log(2.0) * (span - span.min() + 1)]
     )
     best = np.maximum(log_matrix.max(axis=1), log_outlier.max(axis=1))[:, None]
-    return _Problem(np.exp(log_matrix - best), np.exp(log_outlier - best))
+    log_matrix -= best
+    return _Problem(np.exp(log_matrix, out=log_matrix), np.exp(log_outlier - best))
 
 
 def _resampled_counts(posterior: np.ndarray, tracks_per_particle: np.ndarray, seed: int) -> np.ndarray:
@@ -260,7 +264,7 @@ def _resampled_counts(posterior: np.ndarray, tracks_per_particle: np.ndarray, se
     rng = np.random.default_rng([seed, 0])
     cumulative = np.cumsum(posterior, axis=1)
     cumulative /= np.maximum(cumulative[:, -1:], 1e-300)
-    counts = np.empty((REPLICATES, len(posterior)))
+    counts = np.empty((REPLICATES, len(posterior)), np.uint16)
     for b in range(REPLICATES):
         size = np.minimum((cumulative < rng.random(len(posterior))[:, None]).sum(axis=1), posterior.shape[1] - 1)
         order = np.lexsort((rng.random(len(size)), size))
@@ -317,13 +321,14 @@ def _emptiable(
     """
     live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
     matrix, expected, log_number, grid = problem.matrix[:, live], expected[live], density.log_number[live], size_grid_nm()[live]
-    once = np.ones(len(matrix))
+    # not all of the problem, which would be kept as long as the test
+    outliers, other, once = problem.outliers, np.maximum(density.outlier, 1e-9), np.ones(len(matrix))
     slack = float(np.exp(1.96 * scale_sd))
 
     def climb(allowed: np.ndarray) -> Iterator[tuple[float, float]]:
         """Yield from time to time what the likelihood has come to, and what it will never exceed."""
-        args = np.ascontiguousarray(matrix[:, allowed]), expected[allowed], problem.outliers, once
-        at = np.exp(np.maximum(log_number, log_number.max() - 12))[allowed], np.maximum(density.outlier, 1e-9)
+        args = np.ascontiguousarray(matrix[:, allowed]), expected[allowed], outliers, once
+        at = np.exp(np.maximum(log_number, log_number.max() - 12))[allowed], other
         for _ in range(EMPTYING_STEPS // LOOK_STEPS):
             at = expectation_steps(*args, *at, LOOK_STEPS)
             yield likelihood_bounds(*args, *at)
