@@ -1,6 +1,6 @@
 """How fast spots are found, and how well, against tuned peers; what the machine could do at best; threads and memory.
 
-``python benchmarks/detection.py [--quick] [--frames 400] [--part speed limits threads]`` prints Markdown tables. CPU seconds are those of
+``python benchmarks/detection.py [--quick] [--frames 749] [--part speed limits threads]`` prints Markdown tables. CPU seconds are those of
 all threads, every numeric library kept to one; jobs run in turns on the same frames. nta finds the spots of a whole film, with all it
 does once a film, and the cost is spread over the frames; its marginal cost is what the second half of the film adds. Peers are told
 nothing but a share of the film's frames, evenly spread, since their cost is one of frames.
@@ -155,7 +155,7 @@ def _same(a: Spots, b: Spots, name: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few frames and repeats")
-    parser.add_argument("--frames", type=int, default=400, help="of a film")
+    parser.add_argument("--frames", type=int, default=749, help="of a film: 30 s at 25 a second")
     parser.add_argument("--peer-frames", type=int, default=20, help="of them that peers are given")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--snr", type=float, nargs="+", default=SNRS)

@@ -138,10 +138,10 @@ def _information(matrix: np.ndarray, number: np.ndarray, count: np.ndarray, mixe
     """Return (k, k) the curvature of minus the log-likelihood over ln of the numbers, without the part that vanishes at the truth."""
     found = np.zeros((len(number), len(number)))
     for first in range(0, len(matrix), ROWS):
-        rows = slice(first, first + ROWS)
-        weighted = matrix[rows] * (np.sqrt(count[rows]) / mixed[rows])[:, None]
+        rows = first + np.flatnonzero(count[first : first + ROWS])
+        weighted = matrix[rows] * (np.sqrt(count[rows], dtype=float) / mixed[rows])[:, None]
         # most cells have no share in any track
-        some = np.flatnonzero(weighted.max(axis=0) * number > NO_SHARE)
+        some = np.flatnonzero(weighted.max(axis=0, initial=0.0) * number > NO_SHARE)
         if len(some):
             cells = slice(some[0], some[-1] + 1)
             found[cells, cells] += weighted[:, cells].T @ weighted[:, cells]
@@ -170,8 +170,7 @@ def _newton(
         fit = number * (ratio @ matrix - expected)
         for row, i in enumerate(open_):
             if stale[i]:
-                used = counts[i] > 0
-                curvature = _information(matrix[used], number[row], counts[i, used], mixed[row, used]) + penalty
+                curvature = _information(matrix, number[row], counts[i], mixed[row]) + penalty
                 # what is too many already has its whole curvature; what is too few would bend the other way
                 curvature[np.diag_indices(k)] += np.maximum(-fit[row], 0.0) + WEAKEST
                 lower, failed = dpotrf(curvature, lower=1)

@@ -151,8 +151,11 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     everything = np.column_stack([model.loglik(strided, np.append(coefficients, 0.0)), model.loglik_noise(strided)])
     everything *= share
     owners, row = np.unique(strided.owner, return_inverse=True)
-    total = np.zeros((len(owners), everything.shape[1]))
-    np.add.at(total, row, everything)
+    if len(owners) == len(everything) and np.all(row[1:] > row[:-1]):
+        total = everything
+    else:
+        total = np.zeros((len(owners), everything.shape[1]))
+        np.add.at(total, row, everything)
     best = total[:, : len(grid)].max(axis=1, keepdims=True)
     total -= best
     loglik = total[:, : len(grid)]

@@ -201,12 +201,14 @@ def find_distribution(
         return replace(empty, posterior=posterior, outlier=outlier)
     # a visitor that leaves no track is no evidence
     per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
-    drawn = _replicates(problem, presence.tracks, density, _resampled_counts(posterior, per_particle, settings.distribution.seed))
+    counts = _resampled_counts(posterior, per_particle, settings.distribution.seed)
+    independent, diffusing = float(np.sum(posterior / per_particle)), float(posterior.sum())
+    posterior = posterior.astype(np.float32)  # half the room, while the most is taken
+    drawn = _replicates(problem, presence.tracks, density, counts)
     weights = np.array([d.weight for d in drawn])
     in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
     rng = np.random.default_rng([settings.distribution.seed, 1])
-    independent = float(np.sum(posterior / per_particle))
-    typical = float(posterior.sum()) / independent
+    typical = diffusing / independent
     moving = problem.matrix[outlier.sum(axis=1) < 0.5]
     peaks = _name_peaks(fit_mixture(moving, presence.tracks, np.log(grid), density.weight, typical))
     unweighted = density.weight * presence.tracks
@@ -220,7 +222,7 @@ def find_distribution(
         raw_nm=raw,
         number_in_view=_intervals(in_view[:1], in_view[1:, None], in_view[1:, None])[0],
         peaks=peaks,
-        posterior=posterior.astype(np.float32),
+        posterior=posterior,
         outlier=outlier,
         independent_particles=independent,
         emptiable=_emptiable(problem, presence.tracks, density, typical, scale_sd),
@@ -282,7 +284,7 @@ def _replicates(problem: _Problem, expected: np.ndarray, density: Density, count
     live = np.arange(live[0], live[-1] + 1)
     near = Density(density.log_number[live], density.outlier, density.strength)
     drawn = []
-    for fit in refit(np.ascontiguousarray(problem.matrix[:, live]), expected[live], problem.outliers, counts, near):
+    for fit in refit(problem.matrix[:, live[0] : live[-1] + 1], expected[live], problem.outliers, counts, near):
         whole = np.full(len(expected), -300.0)
         whole[live] = fit.log_number
         drawn.append(Density(whole, fit.outlier, fit.strength))

@@ -209,7 +209,7 @@ class MatchedFilter:
         found = self.maxima(seen, noise, threshold)
         residual, model = _room("residual", self.shape), _room("model", self.shape)
         of_frame = seen.frame, self.still, float(self.sign), ceiling
-        clipped = subtract(*of_frame, found, int(NEAR * self.width_px) + 3, residual)
+        clipped = subtract(*of_frame, found, int(NEAR * self.width_px) + 2, residual)
         most = np.float32(ceiling) - np.float32(self.sign) * self.still if clipped else NOTHING
         capacity = 2 * len(found) + 1
         spots, tells, parent = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS)), np.empty(capacity, np.int64)
