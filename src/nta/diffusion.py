@@ -64,9 +64,9 @@ SMALLEST_NM, LARGEST_NM, GRID_POINTS = 15.0, 3500.0, 160
 DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
 FIT_TRACKS, FIT_GROUPS, FIT_GRID = 600, 6, 40
 # ln of the localisation floor in px, ln of the factor on a spot's own error, logit of the share of wrong links. Simulated spots that smear
-# by their motion err by 1.1 to 1.4 times their own error; in correlated frames, where noise is smoothed with the motion, next to nothing is
-# known
-PRIOR = (np.array([np.log(0.05), np.log(1.25), -5.0]), np.array([0.5, 0.05, 1.0]))
+# by their motion err by 1.06 to 1.28 times their own error; in correlated frames, where noise is smoothed with the motion, next to nothing
+# is known
+PRIOR = (np.array([np.log(0.05), np.log(1.15), -5.0]), np.array([0.5, 0.05, 1.0]))
 CORRELATED_PRIOR = (np.array([np.log(0.05), np.log(0.5), -5.0]), np.array([1.0, 1.5, 1.0]))
 BLOCK_SPOTS = 50_000  # whose neighbours are looked for at a time
 EXPOSURES = 13  # tried from none to a whole frame
