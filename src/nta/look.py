@@ -135,10 +135,12 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
     look = replace(look, threshold=MASKED_SNR)
     look, found = _with_noise_between(look, images, quantum, each)
-    for again in (images, first):
+    fits = found
+    for turn in range(2):
         # what residuals tell depends on the noise that the fit took for granted
-        single = replace(look, light=replace(look.light, stretch=np.inf))
-        fits = found if again is images else list(each(single.spots_and_tells, first))
+        if turn:
+            single = replace(look, light=replace(look.light, stretch=np.inf))
+            fits = list(each(single.spots_and_tells, images))
         spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
         look = replace(look, light=_light(spots, tells, look, background))
     if len(background.noise):
