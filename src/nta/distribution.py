@@ -281,12 +281,12 @@ def _resampled_counts(posterior: np.ndarray, tracks_per_particle: np.ndarray, se
 def _replicates(problem: _Problem, expected: np.ndarray, density: Density, counts: np.ndarray) -> list[Density]:
     """Refit the density to each set of counts, on the cells where there is anything."""
     live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
-    live = np.arange(live[0], live[-1] + 1)
-    near = Density(density.log_number[live], density.outlier, density.strength)
+    cells = slice(live[0], live[-1] + 1)
+    near = Density(density.log_number[cells], density.outlier, density.strength)
     drawn = []
-    for fit in refit(problem.matrix[:, live[0] : live[-1] + 1], expected[live], problem.outliers, counts, near):
+    for fit in refit(problem.matrix[:, cells], expected[cells], problem.outliers, counts, near):
         whole = np.full(len(expected), -300.0)
-        whole[live] = fit.log_number
+        whole[cells] = fit.log_number
         drawn.append(Density(whole, fit.outlier, fit.strength))
     return drawn
 

@@ -135,14 +135,10 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
     look = replace(look, threshold=MASKED_SNR)
     look, found = _with_noise_between(look, images, quantum, each)
-    fits = found
-    for turn in range(2):
-        # what residuals tell depends on the noise that the fit took for granted
-        if turn:
-            single = replace(look, light=replace(look.light, stretch=np.inf))
-            fits = list(each(single.spots_and_tells, images))
-        spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
-        look = replace(look, light=_light(spots, tells, look, background))
+    look = _with_light(look, found, background)
+    # what residuals tell depends on the noise that the fit took for granted
+    single = replace(look, light=replace(look.light, stretch=np.inf))
+    look = _with_light(look, list(each(single.spots_and_tells, images)), background)
     if len(background.noise):
         # of variance 1 - 0.8 / n where a frame is in the still background, which the noise was taken from, and 1 + 1.2 / n where not
         n = len(background.sampled)
@@ -207,6 +203,12 @@ def _usual_width(spots: np.ndarray) -> float:
     from nta.kernels.fit import WIDTH, X_SD
 
     return float(np.median(np.hypot(spots[:, WIDTH], spots[:, X_SD])))
+
+
+def _with_light(look: Look, fits: Sequence[tuple[np.ndarray, np.ndarray]], background: Background) -> Look:
+    """Measure what spots are like on those of some images, fitted singly."""
+    spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
+    return replace(look, light=_light(spots, tells, look, background))
 
 
 def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Background) -> Light:

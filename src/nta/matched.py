@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nta.background import MAD_TO_SD, shares
+from nta.background import MAD_TO_SD, shares, sorting_network
 
 NEAR = 4.5  # filter widths about a maximum: its spot may be one and a half away, and is fitted over three
 CRUMBS = 6.0  # about a spot: it may have been in the model on the other side of its maximum
@@ -99,10 +99,11 @@ class MatchedFilter:
     _row_share: np.ndarray = field(init=False, repr=False)
     _col_share: np.ndarray = field(init=False, repr=False)
     _taps: np.ndarray = field(init=False, repr=False)
+    _order: np.ndarray = field(init=False, repr=False)
     _base: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from nta.kernels.filter import FIRST, NEXT
+        from nta.kernels.filter import FIRST, NEXT, SAMPLES
 
         put = functools.partial(object.__setattr__, self)
         passes = max(0, math.ceil((CUT * self.width_px - 0.5 - FIRST) / NEXT))
@@ -124,6 +125,7 @@ class MatchedFilter:
             put(f"_{name}_share", shares(np.arange(n), middle))
         put("tiles", (len(self.row_mid), len(self.col_mid)))
         put("_taps", taps.astype(np.float32))
+        put("_order", np.array(sorting_network(SAMPLES), np.int64))
         put("_base", np.zeros(grid, np.float32))
         put("_base", self.filter(self.still).copy())
 
@@ -166,16 +168,16 @@ class MatchedFilter:
         filtered = self.filter(frame)
         return Seen(frame, filtered, *self.levels(filtered, spread))
 
-    def residual(self, frame: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
-        """Return a frame, or some rows of it, with sign and still background taken off, (rows, width) float32."""
-        return np.float32(self.sign) * (frame[rows].astype(np.float32) - self.still[rows])
+    def residual(self, frame: np.ndarray) -> np.ndarray:
+        """Return a frame with sign and still background taken off, (height, width) float32."""
+        return np.float32(self.sign) * (frame.astype(np.float32) - self.still)
 
     def levels(self, filtered: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return level and variance of each tile of a filtered image, particles clipped."""
         from nta.kernels.filter import find_levels
 
         level, variance = np.empty(self.tiles), np.empty(self.tiles)
-        find_levels(filtered, spread, self.row_edge, self.col_edge, level, variance)
+        find_levels(filtered, spread, self.row_edge, self.col_edge, self._order, level, variance)
         return level, variance
 
     def maxima(self, seen: Seen, noise: np.ndarray, threshold: float) -> np.ndarray:

@@ -64,17 +64,16 @@ def analyze(
     from nta.kernels.cache import DETECTION
 
     kernels = _kernels(settings, progress)
-    with open_video(str(path), settings) as video:
-        kernels.load(*DETECTION)
-        calibration = video.calibration
-        viscosity = _viscosity_mpas(settings, calibration)
-        # small matrices: threads of the linear algebra would only get in each other's way, and make the last digits depend on the cores
-        with threadpool_limits(limits=1, user_api="blas"):
-            spots = find_spots(video, settings, threads or len(os.sched_getaffinity(0)), progress)
-        source = Source(name or video.name, video.path, video.sha256(), video.n_frames, video.height, video.width, video.dtype)
-        notices = video.notices
     # small matrices: threads of the linear algebra would only get in each other's way, and make the last digits depend on the cores
     with threadpool_limits(limits=1, user_api="blas"):
+        with open_video(str(path), settings) as video:
+            kernels.load(*DETECTION)
+            calibration = video.calibration
+            viscosity = _viscosity_mpas(settings, calibration)
+            spots = find_spots(video, settings, threads or len(os.sched_getaffinity(0)), progress)
+            source = Source(name or video.name, video.path, video.sha256(), video.n_frames, video.height, video.width, video.dtype)
+            notices = video.notices
+        kernels.load()
         report = progress or (lambda stage, done, total: None)
         tracks = link_spots(spots, calibration, viscosity, settings, report)
         del spots  # tracks have them all

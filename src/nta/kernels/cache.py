@@ -87,7 +87,7 @@ class Loader:
     def __init__(self, *modules: str, progress: Callable[[str, int, int], None] | None) -> None:
         self._modules = [f"nta.kernels.{module}" for module in modules]
         self._progress = progress
-        self._told = False
+        self._told = self._done = False
         self._compiled: set[str] = set()
         there = os.listdir(FOLDER) if FOLDER is not None else []
         known = {name.partition(".")[0] for name in there if name.endswith(f".{PYTHON}.nbi")}
@@ -110,8 +110,9 @@ class Loader:
                 if module not in sys.modules:
                     self._wait_for(module)
                 importlib.import_module(module)
-        if self._told and self._progress is not None:
+        if self._told and not self._done and self._progress is not None:
             self._progress("compile", 1, 1)
+            self._done = True
 
     def _wait_for(self, module: str) -> None:
         """Wait until the process beside has compiled a module, if it does, or has ended."""

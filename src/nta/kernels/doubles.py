@@ -27,10 +27,11 @@ from nta.kernels.fit import (
     draw,
     gain_of,
     gather,
+    number_pixels,
     room_of,
 )
 from nta.kernels.pairs import BESIDE, CLOSEST, PAIR_ROWS, find_hidden, fit_pair, near
-from nta.kernels.spots import ASTRAY, POINTED, POINTED_PX, REACH, has_near
+from nta.kernels.spots import ASTRAY, POINTED, POINTED_PX, REACH, enter, has_near
 
 BEYOND = 2.0  # filter widths beyond a second spot that the two are compared with one in
 STRETCHED = 12.0  # chi-square with two degrees of freedom; 1 in 400 single spots seems so stretched, and is looked at again
@@ -99,8 +100,7 @@ def look_again(
     old, light = np.empty(COLUMNS), np.empty(4)
     light[0], light[1], light[2], light[3] = light_variance, misfit * misfit, filter_width, width_prior
     grid = np.zeros((2, n_room), np.float32)
-    for p in range(side * side):
-        grid[0, p], grid[1, p] = p % side, p // side
+    number_pixels(side, grid[0], grid[1])
     centred = np.zeros(n_room, np.float32)
     draw(float(reach), float(reach), filter_width, side, across, centred)
     narrowest = min(POINTED * filter_width, POINTED_PX)
@@ -110,9 +110,7 @@ def look_again(
     rows, columns = height // side + 1, width // side + 1
     head, following = np.full(rows * columns, -1, np.int64), np.empty(len(spots), np.int64)
     for k in range(n):
-        cell = int64(spots[k, Y]) // side * columns + int64(spots[k, X]) // side
-        following[k] = head[cell]
-        head[cell] = k
+        enter(spots, k, head, following, columns, side)
     total = n
     for q in range(m):
         k = doubtful[q]
@@ -184,9 +182,7 @@ def look_again(
                 for column in range(diagnostics.shape[1]):
                     diagnostics[total, column] = 0.0
                 parent[total], lone[total] = parent[k], 0
-                cell = int64(new[Y]) // side * columns + int64(new[X]) // side
-                following[total] = head[cell]
-                head[cell] = total
+                enter(spots, total, head, following, columns, side)
                 total += 1
                 break
             if kept:

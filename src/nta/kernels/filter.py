@@ -9,6 +9,7 @@ import numpy as np
 from numba import int64, jit
 
 from nta.kernels import INNER, JIT, LANES, unsigned
+from nta.kernels.still import put_in_order
 
 FIRST, NEXT = 3, 2  # pairs of taps that the first and every further pass over a row take; with more arrays, loops are not vectorised
 BAND = 16  # rows of the grid that are filtered down and across in turn
@@ -153,29 +154,15 @@ def filter_image(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: 
         filter_columns(band[:rows], image.shape[1], base[first : first + rows], across, step, out[first : first + rows])
 
 
-@jit("void(float32[:,::1])", **INNER)
-def sort_down(values: np.ndarray) -> None:
-    """Sort each column in place, all in the same steps, which no branch depends on (Batcher's odd-even merge sort)."""
-    n = len(values)
-    run = 1
-    while run < n:
-        apart = run
-        while apart >= 1:
-            for first in range(apart % run, n - apart, 2 * apart):
-                for i in range(first, min(first + apart, n - apart)):
-                    if i // (2 * run) == (i + apart) // (2 * run):
-                        upper, lower = values[i], values[i + apart]
-                        for c in range(len(upper)):
-                            a, b = upper[c], lower[c]
-                            upper[c] = min(a, b)
-                            lower[c] = max(a, b)
-            apart //= 2
-        run *= 2
-
-
-@jit("void(float32[:,::1], float32[:,::1], int64[::1], int64[::1], float64[:,::1], float64[:,::1])", **JIT)
+@jit("void(float32[:,::1], float32[:,::1], int64[::1], int64[::1], int64[:,::1], float64[:,::1], float64[:,::1])", **JIT)
 def find_levels(
-    image: np.ndarray, spread: np.ndarray, row_edge: np.ndarray, col_edge: np.ndarray, level: np.ndarray, variance: np.ndarray
+    image: np.ndarray,
+    spread: np.ndarray,
+    row_edge: np.ndarray,
+    col_edge: np.ndarray,
+    pairs: np.ndarray,
+    level: np.ndarray,
+    variance: np.ndarray,
 ) -> None:
     """Write, for each tile, the mean and variance of what lies within three SD of the median of some of its points.
 
@@ -184,6 +171,7 @@ def find_levels(
     image : (height, width) float32
     spread : (rows, columns) float32, SD of a point in each tile
     row_edge, col_edge : (rows + 1,) and (columns + 1,) int64, where tiles begin and end
+    pairs : (m, 2) int64, which sort `SAMPLES` values
     level, variance : (rows, columns); the variance is that of a Gaussian that lost its tails
     """
     width, rows, columns = image.shape[1], len(row_edge) - 1, len(col_edge) - 1
@@ -196,7 +184,8 @@ def find_levels(
                 # steps of the golden section fall on no lattice that the frame could have
                 at = int64((k + 0.5) * 0.6180339887498949 * area) % area
                 sample[k, i * columns + j] = image[row_edge[i] + at // across, col_edge[j] + at % across]
-    sort_down(sample)
+    # of all tiles in the same steps, which no branch depends on
+    put_in_order(sample, pairs)
     median = sample[SAMPLES // 2]
     centre, limit = np.empty(width, np.float32), np.empty(width, np.float32)
     total, squares, count = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)

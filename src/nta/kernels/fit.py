@@ -154,6 +154,13 @@ def gain_of(width: float, reach: int) -> float:
     return squares / (total * total)
 
 
+@jit("void(int64, float32[::1], float32[::1])", **INNER)
+def number_pixels(side: int, column: np.ndarray, row: np.ndarray) -> None:
+    """Write column and row of each pixel of a window."""
+    for p in range(side * side):
+        column[p], row[p] = p % side, p // side
+
+
 @jit("int64(int64)", **JIT)
 def room_of(side: int) -> int:
     """Return the length of arrays that hold a window of side * side pixels, such that its rows and all of it go `LANES` at a time."""

@@ -25,6 +25,7 @@ from nta.kernels.fit import (
     Y,
     draw,
     error,
+    number_pixels,
 )
 
 CLOSEST = 1.0  # filter widths; closer than that two spots are one
@@ -123,8 +124,8 @@ def solve(matrix: np.ndarray, vector: np.ndarray) -> bool:
     return True
 
 
-@jit("Tuple((float64, float64))(float32[::1], float32[::1], int64, float64[::1], float64[::1], float32[:,::1])", **SUMS | INNER)
-def slopes(value: np.ndarray, base: np.ndarray, side: int, light: np.ndarray, p: np.ndarray, room: np.ndarray) -> tuple[float, float]:
+@jit("Tuple((float64, float64))(float32[::1], float32[::1], float64[::1], float64[::1], float32[:,::1])", **SUMS | INNER)
+def slopes(value: np.ndarray, base: np.ndarray, light: np.ndarray, p: np.ndarray, room: np.ndarray) -> tuple[float, float]:
     """Write by pixel weight, residual, and slopes of the model of two spots of parameters `p`; return chi-square and number of pixels.
 
     The shapes of the two are in `room` where their slopes by peak belong, which they are.
@@ -203,8 +204,7 @@ def fit_pair(
     matrix, vector, across, room : to work in, (8, 8), (8,), (side,) and (`PAIR_ROWS`, as many as `value`), zero beyond the window
     """
     p = np.empty(8)
-    for pixel in range(side * side):
-        room[COLUMN, pixel], room[ROW, pixel] = pixel % side, pixel // side
+    number_pixels(side, room[COLUMN], room[ROW])
     for k, spot in ((0, one), (4, other)):
         p[k], p[k + 1], p[k + 2], p[k + 3] = spot[PEAK], spot[X] - left, spot[Y] - top, math.log(spot[WIDTH])
     log_filter = math.log(light[2])
@@ -212,7 +212,7 @@ def fit_pair(
     for _ in range(SCORING_STEPS):
         for k in range(2):
             draw(p[4 * k + 1], p[4 * k + 2], math.exp(p[4 * k + 3]), side, across, room[SLOPES + 4 * k])
-        chi2, n = slopes(value, base, side, light, p, room)
+        chi2, n = slopes(value, base, light, p, room)
         sums(room, matrix, vector)
         for at in (3, 7):
             matrix[at, at] += light[3]

@@ -27,6 +27,7 @@ from nta.kernels.fit import (
     fit_gaussian,
     gain_of,
     gather,
+    number_pixels,
     room_of,
 )
 from nta.kernels.pairs import CLOSEST
@@ -36,6 +37,14 @@ REACH = 3.0  # filter widths about a spot that its fit looks at
 ASTRAY = 1.5  # filter widths; a fit that ends farther from its maximum fits something else
 POINTED, POINTED_PX = 0.5, 0.5  # filter widths, px; light that is narrower than both is of one pixel and did not come through the lens
 SWEEPS = 2  # fits of spots with neighbours after the first
+
+
+@jit("void(float64[:,::1], int64, int64[::1], int64[::1], int64, int64)", **INNER)
+def enter(spots: np.ndarray, k: int, head: np.ndarray, following: np.ndarray, columns: int, cell: int) -> None:
+    """Put spot `k` into the list of its cell."""
+    i = int64(spots[k, Y]) // cell * columns + int64(spots[k, X]) // cell
+    following[k] = head[i]
+    head[i] = k
 
 
 @jit("boolean(float64[:,::1], int64[::1], int64[::1], int64, int64, int64, float64, float64, float64, int64)", **JIT)
@@ -149,8 +158,7 @@ def fit_spots(
     old, place, light = np.empty(COLUMNS), np.empty(2), np.empty(4)
     light[0], light[1], light[2], light[3] = light_variance, misfit * misfit, filter_width, width_prior
     grid = np.zeros((2, n_room), np.float32)
-    for p in range(side * side):
-        grid[0, p], grid[1, p] = p % side, p // side
+    number_pixels(side, grid[0], grid[1])
     centred = np.zeros(n_room, np.float32)
     draw(float(reach), float(reach), filter_width, side, across, centred)
     narrowest = min(POINTED * filter_width, POINTED_PX)
@@ -165,9 +173,7 @@ def fit_spots(
     rows_found, columns_found = height // clear + 1, width // clear + 1
     head_found, following_found = np.full(rows_found * columns_found, -1, np.int64), np.empty(n_found, np.int64)
     for i in range(n_found):
-        cell = int64(found[i, Y]) // clear * columns_found + int64(found[i, X]) // clear
-        following_found[i] = head_found[cell]
-        head_found[cell] = i
+        enter(found, i, head_found, following_found, columns_found, clear)
     nothing = np.empty((0, 0), np.float32)
     n = 0
     for i in range(n_found):
@@ -210,9 +216,7 @@ def fit_spots(
         parent[n], lone[n] = i, alone
         if not alone:
             add_spot(model, spot[X], spot[Y], spot[PEAK], spot[WIDTH], reach, across)
-        cell = int64(spot[Y]) // side * columns + int64(spot[X]) // side
-        following[n] = head[cell]
-        head[cell] = n
+        enter(spots, n, head, following, columns, side)
         n += 1
     crowded = np.zeros(n, np.bool_)
     for k in range(n):

@@ -11,13 +11,24 @@ BLOCK = 2048  # pixels sorted at a time: with those of all frames they stay in t
 
 
 @jit(**JIT)
+def put_in_order(rows: np.ndarray, pairs: np.ndarray) -> None:
+    """Put the values of each column in order for one pair of rows, (m, 2), after the other; compiled for each type met."""
+    for k in range(len(pairs)):
+        one, other = rows[pairs[k, 0]], rows[pairs[k, 1]]
+        for c in range(len(one)):
+            a, b = one[c], other[c]
+            one[c] = min(a, b)
+            other[c] = max(a, b)
+
+
+@jit(**JIT)
 def find_middle(stack: np.ndarray, first: int, pairs: np.ndarray, inner: float, mean: np.ndarray, sd: np.ndarray) -> None:
     """Write the mean of the middle half of each pixel's values, and `inner` times their mean deviation; compiled for each pixel type met.
 
     Parameters
     ----------
     stack : (n, pixels or more), of which those from `first` on are looked at
-    pairs : (m, 2) int64, values that are put in order one pair after the other, after which each is in its quarter
+    pairs : (m, 2) int64, after which each value is in its quarter
     mean, sd : (pixels,) float32; written
     """
     n, pixels = len(stack), len(mean)
@@ -31,12 +42,7 @@ def find_middle(stack: np.ndarray, first: int, pairs: np.ndarray, inner: float, 
             here, row = stack[k, first + begin : first + begin + block], room[k]
             for p in range(block):
                 row[p] = here[p]
-        for k in range(len(pairs)):
-            one, other = room[pairs[k, 0]], room[pairs[k, 1]]
-            for p in range(BLOCK):
-                a, b = one[p], other[p]
-                one[p] = min(a, b)
-                other[p] = max(a, b)
+        put_in_order(room, pairs)
         for p in range(BLOCK):
             low[p] = high[p] = np.float32(0.0)
         for k in range(quarter, half):
