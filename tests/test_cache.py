@@ -284,4 +284,5 @@ def test_a_second_processor_compiles_beside_where_there_is_one_and_a_folder(monk
     cache._compile_beside([])
     assert len(calls) == started
     names = ("nta.kernels.link", "nta.kernels.likelihood")
-    assert all(command[1:] == ["-c", "; ".join(f"import {name}; print('{name}', flush=True)" for name in names)] for command in calls)
+    each = "; ".join(f"import {name}; print('{name}', flush=True)" for name in names)
+    assert all(command[1:] == ["-c", f"import gc; gc.disable(); {each}"] for command in calls)

@@ -41,7 +41,8 @@ class Look:
     matched : the filter, of the spots' width
     threshold : signal-to-noise from which on a maximum is a spot
     spread : (tile rows, tile columns) float32, noise of the filtered image in each tile
-    noise : (rows, columns) float32, the same at each point of the filter's grid, larger where pixels are noisier than their tile
+    relative : (rows, columns) float32, noise of each point of the filter's grid over that of its tile, where pixels are noisier; else 1
+    noise : (rows, columns) float32, the two together
     light : what spots are like beyond their width
     ceiling : least ``sign * grey`` of a saturated pixel; infinite where none can be told
     lifted, widened : what the flanks of particles, which no clipping takes, add to the level that is told of a frame, in `spread`, and
@@ -51,6 +52,7 @@ class Look:
     matched: MatchedFilter
     threshold: float
     spread: np.ndarray
+    relative: np.ndarray
     noise: np.ndarray
     light: Light
     ceiling: float
@@ -92,6 +94,10 @@ class Look:
         where = np.flatnonzero(self.spread > 0)
         return where, self.widened * self.spread.ravel()[where].astype(float) ** 2, 1.57 * 2.0 / points
 
+    def at_noise(self, spread: np.ndarray) -> Look:
+        """Return how to search at another noise of the tiles."""
+        return replace(self, spread=spread, noise=self.matched.noise_to_grid(spread) * self.relative)
+
     def fit(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
         """Return the frame's spots, as `MatchedFilter.fit`."""
         return self.matched.fit(seen, self.noise, self.threshold, self.light, self.ceiling)
@@ -130,7 +136,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
             break
     asked = settings.spots.false_spots_per_frame
     # a frame that is much noisier is no example
-    factors = [look.see(image).factor for image in images]
+    factors = list(each(lambda image: look.see(image).factor, images))
     images = [image for image, factor in zip(images, factors, strict=True) if factor < NOISIER] or images
     look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
     look = replace(look, threshold=MASKED_SNR)
@@ -143,7 +149,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
         # of variance 1 - 0.8 / n where a frame is in the still background, which the noise was taken from, and 1 + 1.2 / n where not
         n = len(background.sampled)
         fresh = np.float32(1 + (1 - n / video.n_frames) / n)
-        look = replace(look, spread=look.spread * fresh, noise=look.noise * fresh)
+        look = look.at_noise(look.spread * fresh)
     look = replace(look, threshold=gaussian_threshold(asked, look.matched.area_px, width))
     if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
         return look
@@ -153,7 +159,8 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
 def _look(video: Video, background: Background, sign: int, width_px: float, light: Light, threshold: float) -> Look:
     matched = MatchedFilter(width_px, background.still, sign)
     ceiling = math.inf if video.ceiling is None else (video.ceiling if sign > 0 else 0.0) - 0.5
-    return Look(matched, threshold, np.ones(matched.tiles, np.float32), np.ones(matched.grid, np.float32), light, ceiling)
+    even = np.ones(matched.grid, np.float32)
+    return Look(matched, threshold, np.ones(matched.tiles, np.float32), even, even, light, ceiling)
 
 
 def _choose_width(
@@ -285,8 +292,7 @@ def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background
     matched = look.matched
     floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
     spread = np.maximum(spread_of(matched, images), floor)
-    relative = _relative(look, background)
-    return replace(look, spread=spread, noise=matched.noise_to_grid(spread) * relative)
+    return replace(look, relative=_relative(look, background)).at_noise(spread)
 
 
 def _with_noise_between(
@@ -294,8 +300,7 @@ def _with_noise_between(
 ) -> tuple[Look, list[tuple[np.ndarray, np.ndarray]]]:
     """Measure the noise again, now between the spots that are found; return what is found in each image, too."""
     matched = look.matched
-    relative = look.noise / matched.noise_to_grid(look.spread)
-    even = relative < UNEVEN
+    even = look.relative < UNEVEN
     # particles in the rim are not known
     rim = min(2 * matched.rim_px // matched.step, min(matched.grid) // 4)
     even[:rim] = even[len(even) - rim :] = False
@@ -315,7 +320,7 @@ def _with_noise_between(
     spread = np.where(enough, np.sqrt(np.sum(squares, axis=0) / np.maximum(count, 1)), look.spread)
     floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
     spread = np.maximum(spread, floor).astype(np.float32)
-    usual = replace(look, spread=spread, noise=matched.noise_to_grid(spread) * relative)
+    usual = look.at_noise(spread)
     told = enough & (spread > 0)
     if not told.any():
         return usual, list(found)
@@ -334,8 +339,7 @@ def _relative(look: Look, background: Background) -> np.ndarray:
     matched = look.matched
     if len(background.noise) == 0:
         return np.ones(matched.grid, np.float32)
-    plain = MatchedFilter(matched.width_px, np.zeros(matched.shape, np.float32), 1)
-    variance = plain.filter(background.noise**2, power=2)
+    variance = matched.plain().filter(background.noise**2, power=2)
     spread = np.full(matched.tiles, 0.1 * max(float(np.median(variance)), 1e-30), np.float32)
     level, _ = matched.levels(variance, spread)
     ratio = np.sqrt(variance / np.maximum(matched.to_grid(level), 1e-30))
@@ -369,10 +373,9 @@ def _counted(
     """Return the threshold that noise like the video's exceeds as often as asked."""
     matched = look.matched
     hidden = np.stack([_covered(spots, matched.shape, 1, look, filtered=False) for spots in found]).view(np.uint8)
-    relative = look.noise / matched.noise_to_grid(look.spread)
     # photon noise is skewed towards the light, away from dark particles
     most_skew = EVEN_SKEW if matched.sign < 0 else MOST_SKEW
     if matched.sign > 0 and look.light.per_grey > 0:
         noise_grey = float(np.median(look.spread)) / matched.noise_gain
         most_skew = min(most_skew, SURER * photon_skew(look.light.per_grey, noise_grey, matched.width_px) + EVEN_SKEW)
-    return count_threshold(matched, list(each(look.see, images)), hidden, relative, look.light, false_spots, most_skew, each)
+    return count_threshold(matched, list(each(look.see, images)), hidden, look.relative, look.light, false_spots, most_skew, each)

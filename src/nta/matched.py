@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -99,11 +100,10 @@ class MatchedFilter:
     _row_share: np.ndarray = field(init=False, repr=False)
     _col_share: np.ndarray = field(init=False, repr=False)
     _taps: np.ndarray = field(init=False, repr=False)
-    _order: np.ndarray = field(init=False, repr=False)
     _base: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from nta.kernels.filter import FIRST, NEXT, SAMPLES
+        from nta.kernels.filter import FIRST, NEXT
 
         put = functools.partial(object.__setattr__, self)
         passes = max(0, math.ceil((CUT * self.width_px - 0.5 - FIRST) / NEXT))
@@ -125,7 +125,6 @@ class MatchedFilter:
             put(f"_{name}_share", shares(np.arange(n), middle))
         put("tiles", (len(self.row_mid), len(self.col_mid)))
         put("_taps", taps.astype(np.float32))
-        put("_order", np.array(sorting_network(SAMPLES), np.int64))
         put("_base", np.zeros(grid, np.float32))
         put("_base", self.filter(self.still).copy())
 
@@ -137,8 +136,15 @@ class MatchedFilter:
 
     def turned(self) -> MatchedFilter:
         """Return the filter of the other sign."""
+        return self._with(sign=-self.sign, _base=-self._base)
+
+    def plain(self) -> MatchedFilter:
+        """Return the filter that takes nothing off, particles bright."""
+        return self._with(sign=1, still=np.zeros(self.shape, np.float32), _base=np.zeros(self.grid, np.float32))
+
+    def _with(self, **values: Any) -> MatchedFilter:
         other = copy.copy(self)
-        for name, value in (("sign", -self.sign), ("_base", -self._base)):
+        for name, value in values.items():
             object.__setattr__(other, name, value)
         return other
 
@@ -177,7 +183,7 @@ class MatchedFilter:
         from nta.kernels.filter import find_levels
 
         level, variance = np.empty(self.tiles), np.empty(self.tiles)
-        find_levels(filtered, spread, self.row_edge, self.col_edge, self._order, level, variance)
+        find_levels(filtered, spread, self.row_edge, self.col_edge, _order(), level, variance)
         return level, variance
 
     def maxima(self, seen: Seen, noise: np.ndarray, threshold: float) -> np.ndarray:
@@ -238,18 +244,25 @@ class MatchedFilter:
         Beyond the tiles' centres it goes on as between the two next ones, but by no more than a factor of `MOST_BEYOND`.
         """
         log = np.log(tiles.astype(float))
-        inner = self._row_share @ log @ self._col_share.T
-        for axis, middle in ((0, self.row_mid), (1, self.col_mid)):
+        inner = self.to_grid(log)
+        # both axes as rows
+        for along, values, middle, share in ((inner, log, self.row_mid, self._col_share), (inner.T, log.T, self.col_mid, self._row_share)):
             if len(middle) == 1:
                 continue
-            slope = np.diff(log, axis=axis) / np.expand_dims(np.diff(middle), 1 - axis)
-            other = self._col_share if axis == 0 else self._row_share
-            at = np.arange(self.grid[axis])
-            for end, beyond in ((0, np.minimum(at - middle[0], 0)), (-1, np.maximum(at - middle[-1], 0))):
-                rise = other @ np.take(slope, end, axis=axis)
-                more = np.multiply.outer(beyond, rise) if axis == 0 else np.multiply.outer(rise, beyond)
-                inner += np.clip(more, -np.log(MOST_BEYOND), np.log(MOST_BEYOND))
-        return np.exp(inner).astype(np.float32)
+            slope = np.diff(values, axis=0) / np.diff(middle)[:, None]
+            at = np.arange(len(along))
+            for end, beyond in ((0, at[at < middle[0]]), (-1, at[at > middle[-1]])):
+                more = np.multiply.outer(beyond - middle[end], share @ slope[end])
+                along[beyond] += np.clip(more, -np.log(MOST_BEYOND), np.log(MOST_BEYOND))
+        return np.exp(inner)
+
+
+@functools.cache
+def _order() -> np.ndarray:
+    """Return the pairs that sort the samples of a tile, (n, 2) int64."""
+    from nta.kernels.filter import SAMPLES
+
+    return np.array(sorting_network(SAMPLES), np.int64)
 
 
 _own = threading.local()

@@ -134,8 +134,9 @@ def _compile_beside(modules: list[str]) -> subprocess.Popen[bytes] | None:
     """
     if not modules or FOLDER is None or len(os.sched_getaffinity(0)) < 2 or not sys.executable or getattr(sys, "frozen", False):
         return None
-    each = "; ".join(f"import {module}; print('{module}', flush=True)" for module in modules)
-    return subprocess.Popen([sys.executable, "-c", each], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    each = [f"import {module}; print('{module}', flush=True)" for module in modules]
+    code = "; ".join(["import gc; gc.disable()", *each])  # as in `_no_collection`
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 @contextmanager
