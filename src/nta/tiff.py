@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import struct
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from nta.directories import find_places, read_chain
 from nta.errors import Notice, UsageError, VideoError
 from nta.imagej import hear_imagej
 from nta.metadata import FileSays, Listener, merge
@@ -83,7 +86,7 @@ class TiffStack:
         self.files: tuple[Path, ...] = (path,)
         self._loss = "the file is cut short"
         self._series: tifffile.TiffPageSeries | None = None
-        self._block: int | None = None  # where the first plane's data lie, if planes lie end to end
+        self._places: Sequence[int] | None = None  # where each plane's pixels begin, if all are stored alike, each in one piece
         self._lock = threading.RLock()
         self._tif = open_tiff(path)
         try:
@@ -94,7 +97,8 @@ class TiffStack:
 
     def _open(self, channel: str | None) -> None:
         tif = self._tif
-        offsets, following = _page_chain(tif)
+        chain = read_chain(tif)
+        offsets, following = chain.offsets, chain.following
         if not offsets:
             raise VideoError(f"{self.path}: the file is cut short: its page directory is missing; copy the file again")
         first = _first_page(tif, self.path)
@@ -111,9 +115,10 @@ class TiffStack:
             total = _product(axes)
         elif (block := self._planes_end_to_end(first, offsets, following, total)) is not None:
             whole, total = block
-            self._block = first.dataoffsets[0]
+            self._places = _end_to_end(first.dataoffsets[0], first.nbytes, whole)
         else:
             whole = self._whole_pages(len(offsets))
+            self._places = find_places(tif, chain) if first.is_final else None
             # a whole chain of pages is the truth, whatever its text says; of a cut one, the text alone knows the length
             total = len(offsets) if not cut else total if total >= len(offsets) else 0
         if _product(axes) != total:
@@ -134,8 +139,9 @@ class TiffStack:
             self._adopt(series.keyframe)
         axes = _series_axes(series)
         if series.dataoffset is not None and not series.is_multifile:
-            self._block = series.dataoffset
-            return axes, (self._tif.filehandle.size - series.dataoffset) // series.keyframe.nbytes
+            whole = (self._tif.filehandle.size - series.dataoffset) // series.keyframe.nbytes
+            self._places = _end_to_end(series.dataoffset, series.keyframe.nbytes, whole)
+            return axes, whole
         self._series = series
         if series.is_multifile:
             self.files = tuple(sorted({Path(page.parent.filehandle.path) for page in series if page is not None} | {self.path}))
@@ -230,12 +236,10 @@ class TiffStack:
     def read(self, frame: int) -> np.ndarray:
         """Return frame number `frame` as stored: (height, width) or (height, width, samples), native byte order. Thread-safe."""
         index = self._start + frame * self._step
-        if self._block is not None:
+        if self._places is not None:
             shape, dtype = self._key
-            n_pixels = int(np.prod(shape))
-            offset = self._block + index * n_pixels * dtype.itemsize
             with self._lock:
-                raw = self._tif.filehandle.read_array(dtype.newbyteorder(self._tif.byteorder), n_pixels, offset)
+                raw = self._tif.filehandle.read_array(dtype.newbyteorder(self._tif.byteorder), math.prod(shape), self._places[index])
             return self._layout.arrange(raw.reshape(shape))
         if self._series is not None and self._series.is_multifile:
             with self._lock:  # a set's files are opened in turn, so that a large set does not use up the system's handles
@@ -256,6 +260,11 @@ class TiffStack:
     def close(self) -> None:
         """Close the file."""
         self._tif.close()
+
+
+def _end_to_end(start: int, size: int, n: int) -> range:
+    """Return where `n` planes of `size` bytes begin that lie end to end."""
+    return range(start, start + n * size, size)
 
 
 def open_tiff(path: Path) -> tifffile.TiffFile:
@@ -331,26 +340,6 @@ def _says(tif: tifffile.TiffFile) -> FileSays:
         pass  # a text cut or garbled states no more; the pixels may be sound
     # packed pixels, 12 bits each, tell the camera's depth for certain
     return replace(heard.says(), bit_depth=page.bitspersample) if page.bitspersample % 8 else heard.says()
-
-
-def _page_chain(tif: tifffile.TiffFile) -> tuple[list[int], int]:
-    """Return the offsets of the page directories that lie wholly in the file, and where the chain leads from the last: 0 is its end."""
-    tiff, handle, size = tif.tiff, tif.filehandle, tif.filehandle.size
-    offsets: dict[int, None] = {}
-    offset = _unpack_at(handle, 8 if tiff.is_bigtiff else 4, tiff.offsetformat, tiff.offsetsize)
-    while offset and offset not in offsets and offset + tiff.tagnosize <= size:
-        n_tags = _unpack_at(handle, offset, tiff.tagnoformat, tiff.tagnosize)
-        end = offset + tiff.tagnosize + n_tags * tiff.tagsize
-        if n_tags > 4096 or end + tiff.offsetsize > size:
-            break
-        offsets[offset] = None
-        offset = _unpack_at(handle, end, tiff.offsetformat, tiff.offsetsize)
-    return list(offsets), 0 if offset in offsets else offset
-
-
-def _unpack_at(handle: Any, offset: int, code: str, size: int) -> int:
-    handle.seek(offset)
-    return int(struct.unpack(code, handle.read(size))[0])
 
 
 def _declared_axes(tif: tifffile.TiffFile, first: tifffile.TiffPage) -> Axes:
