@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -239,6 +240,18 @@ def test_loading_without_a_listener_and_the_collector_as_before(tiny):
             assert gc.isenabled() is collects
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_nothing_is_left_running(tiny, monkeypatch, loads):
+    sys.modules.pop("nta.kernels.tiny", None)
+    beside = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=subprocess.PIPE)
+    monkeypatch.setattr(cache, "_compile_beside", lambda modules: beside)
+    with cache.Loader("tiny", progress=None) as loader:
+        if loads:
+            loader.load()
+    assert beside.returncode is not None
+    assert beside.stdout.closed
 
 
 # --- the command line ---

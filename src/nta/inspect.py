@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nta.background import Background, find_background, local_level
 from nta.container import Container, name_of, open_container
@@ -151,14 +153,15 @@ def inspect(
     from nta.kernels.cache import DETECTION, Loader
 
     settings = (settings or Settings()).with_options(**options)
-    kernels = Loader(*DETECTION, progress=progress)
     given, threads = os.fspath(path), threads or len(os.sched_getaffinity(0))
-    container = open_container(given, settings.video.channel)
-    try:
+    # as in `pipeline.analyze`
+    with (
+        Loader(*DETECTION, progress=progress) as kernels,
+        threadpool_limits(limits=1, user_api="blas"),
+        closing(open_container(given, settings.video.channel)) as container,
+    ):
         kernels.load()
         return _inspect(container, given, settings, threads, progress)
-    finally:
-        container.close()
 
 
 def _inspect(

@@ -63,9 +63,8 @@ def analyze(
     medium.parse_medium(settings.medium.medium)
     from nta.kernels.cache import DETECTION
 
-    kernels = _kernels(settings, progress)
     # small matrices: threads of the linear algebra would only get in each other's way, and make the last digits depend on the cores
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _kernels(settings, progress) as kernels, threadpool_limits(limits=1, user_api="blas"):
         with open_video(str(path), settings) as video:
             kernels.load(*DETECTION)
             calibration = video.calibration

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -73,7 +74,7 @@ class Spots:
 
 MANY_REPEATS = 0.3  # of the frames; a grabber that is late now and then repeats fewer, a frame rate that is not the camera's more
 TYPICAL_OF = 17  # every so many pixels tell the typical grey level
-AHEAD = 16  # frames that a thread is given at a time
+TOGETHER, AHEAD = 16, 2  # frames that a thread is given at a time; how often, before the first are waited for
 PROGRESS = Callable[[str, int, int], None]
 
 
@@ -118,12 +119,17 @@ def find_spots(
         look = choose_look(video, background or find_background(video, pool.map), settings, pool.map)
         typical = float(np.median(look.matched.still.ravel()[::TYPICAL_OF]))
         # a bounded look-ahead keeps memory flat, and a stop short, however long the video is
-        ahead = AHEAD * threads
-        for start in range(0, video.n_frames, ahead):
-            stop = min(start + ahead, video.n_frames)
-            found += pool.map(some, [range(first, min(first + AHEAD, stop)) for first in range(start, stop, AHEAD)])
+        ahead: deque[Future[_Found]] = deque()
+        for start in range(0, video.n_frames, TOGETHER):
+            ahead.append(pool.submit(some, range(start, min(start + TOGETHER, video.n_frames))))
+            if len(ahead) < AHEAD * threads:
+                continue
+            found.append(ahead.popleft().result())
             if progress is not None:
-                progress("find spots", stop, video.n_frames)
+                progress("find spots", len(found) * TOGETHER, video.n_frames)
+        found += [task.result() for task in ahead]
+        if progress is not None:
+            progress("find spots", video.n_frames, video.n_frames)
     marks = [mark for f in found for mark in f.mark]
     repeats = [i + 1 for i, (a, b) in enumerate(itertools.pairwise(marks)) if a == b and _same(video, i)]
     rows: dict[str, Any] = {name: np.concatenate([f.rows[name] for f in found]) for name in Spots.ROWS}

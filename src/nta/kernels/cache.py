@@ -81,7 +81,8 @@ def words() -> str:
 class Loader:
     """Loads kernels, those of some `modules`; ``progress("compile", 0, 1)`` is called once, as early as possible, where some are missing.
 
-    What cannot be told by the look of the folder, such as another processor, is told when it is compiled.
+    What cannot be told by the look of the folder, such as another processor, is told when it is compiled. As a context it leaves nothing
+    running behind.
     """
 
     def __init__(self, *modules: str, progress: Callable[[str, int, int], None] | None) -> None:
@@ -95,6 +96,19 @@ class Loader:
         self._helper = _compile_beside([name for name in map("nta.kernels.{}".format, BESIDE) if name in missing])
         if missing:
             self.tell()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        """End the process beside, which has told all or will not be asked; what it has compiled is kept."""
+        if self._helper is not None:
+            self._helper.kill()
+            self._helper.communicate()
+            self._helper = None
 
     def tell(self) -> None:
         """Say that kernels are compiled, unless it was said."""
@@ -110,6 +124,8 @@ class Loader:
                 if module not in sys.modules:
                     self._wait_for(module)
                 importlib.import_module(module)
+        if all(module in sys.modules for module in self._modules):
+            self._close()
         if self._told and not self._done and self._progress is not None:
             self._progress("compile", 1, 1)
             self._done = True
