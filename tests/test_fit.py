@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nta.kernels import LANES, fit
+from nta.kernels import LANES, fit, window
 
 SIDE = 13
 NONE = np.empty((0, 0), np.float32)
@@ -81,7 +81,7 @@ def test_solve4_of_a_diagonal_is_a_division() -> None:
 @settings(max_examples=60)
 def test_draw_equals_the_gaussian(x: float, y: float, width: float) -> None:
     across, shape = np.empty(SIDE, np.float32), np.empty(SIDE * SIDE, np.float32)
-    fit.draw(x, y, width, SIDE, across, shape)
+    window.draw(x, y, width, SIDE, across, shape)
     # a step of the recursion loses a last digit of a double; the rest is rounding to single precision
     assert shape.reshape(SIDE, SIDE) == pytest.approx(naive.gaussian(x, y, width, (SIDE, SIDE)), rel=5e-7, abs=1e-37)
 
@@ -91,9 +91,9 @@ def test_draw_equals_the_gaussian(x: float, y: float, width: float) -> None:
 def test_add_spot_adds_a_gaussian_within_reach_of_its_pixel(x: float, y: float, peak: float, width: float, reach: int) -> None:
     before = np.random.default_rng(0).normal(size=(17, 21)).astype(np.float32)
     model = before.copy()
-    fit.add_spot(model, x, y, peak, width, reach, np.full(fit.room_of(2 * reach + 1), np.nan, np.float32))
+    window.add_spot(model, x, y, peak, width, reach, np.full(window.room_of(2 * reach + 1), np.nan, np.float32))
     tight = before.copy()
-    fit.add_spot(tight, x, y, peak, width, reach, np.empty(2 * reach + 1, np.float32))
+    window.add_spot(tight, x, y, peak, width, reach, np.empty(2 * reach + 1, np.float32))
     assert np.array_equal(model, tight)
     row, column = np.mgrid[:17, :21]
     inside = (np.abs(row - round(y)) <= reach) & (np.abs(column - round(x)) <= reach)
@@ -105,7 +105,7 @@ def test_add_spot_adds_a_gaussian_within_reach_of_its_pixel(x: float, y: float, 
 def test_what_is_added_is_taken_off_but_for_crumbs() -> None:
     model = np.zeros((30, 30), np.float32)
     for sign in (1, 1, -1, -1):
-        fit.add_spot(model, 12.3, 14.8, sign * 100.0, 1.5, 6, np.empty(13, np.float32))
+        window.add_spot(model, 12.3, 14.8, sign * 100.0, 1.5, 6, np.empty(13, np.float32))
     assert np.abs(model).max() < 1e-4
 
 
@@ -116,13 +116,13 @@ def gathered(
     image: np.ndarray, model: np.ndarray, most: np.ndarray, left: int, top: int, *, light: float = 0.2, misfit2: float = 0.01
 ) -> tuple[int, np.ndarray, np.ndarray]:
     n = SIDE * SIDE
-    value, base = np.full((2, fit.room_of(SIDE)), np.nan, np.float32)
-    told = fit.gather(image, model, most, 1.5, 4.0, light, misfit2, left, top, SIDE, value, base)
+    value, base = np.full((2, window.room_of(SIDE)), np.nan, np.float32)
+    told = window.gather(image, model, most, 1.5, 4.0, light, misfit2, left, top, SIDE, value, base)
     # nothing beyond the window, and the same without room to go on
     assert not value[n:].any()
-    assert np.all(base[n:] == np.float32(fit.UNKNOWN))
+    assert np.all(base[n:] == np.float32(window.UNKNOWN))
     tight = np.full((2, n), np.nan, np.float32)
-    assert fit.gather(image, model, most, 1.5, 4.0, light, misfit2, left, top, SIDE, *tight) & fit.CLIPPED == told & fit.CLIPPED
+    assert window.gather(image, model, most, 1.5, 4.0, light, misfit2, left, top, SIDE, *tight) & window.CLIPPED == told & window.CLIPPED
     assert np.array_equal(tight, [value[:n], base[:n]])
     return told, value[:n].reshape(SIDE, SIDE), base[:n].reshape(SIDE, SIDE)
 
@@ -134,7 +134,7 @@ def test_gather_takes_level_and_neighbours_off_and_knows_nothing_outside(left: i
     image, model = rng.normal(size=(2, 22, 19)).astype(np.float32)
     model = np.abs(model)
     told, value, base = gathered(image, model, NONE, left, top)
-    assert told == (fit.LIT if -SIDE < left < 19 and -SIDE < top < 22 else 0)
+    assert told == (window.LIT if -SIDE < left < 19 and -SIDE < top < 22 else 0)
     for i in range(SIDE):
         for j in range(SIDE):
             r, c = top + i, left + j
@@ -143,7 +143,7 @@ def test_gather_takes_level_and_neighbours_off_and_knows_nothing_outside(left: i
                 assert value[i, j] == pytest.approx(image[r, c] - 1.5 - m, abs=1e-6)
                 assert base[i, j] == pytest.approx(4 + 0.2 * m + 0.01 * m * m, rel=1e-6)
             else:
-                assert (value[i, j], base[i, j]) == (0, np.float32(fit.UNKNOWN))
+                assert (value[i, j], base[i, j]) == (0, np.float32(window.UNKNOWN))
 
 
 def test_gather_tells_saturated_pixels_of_the_window_and_no_others() -> None:
@@ -151,8 +151,8 @@ def test_gather_tells_saturated_pixels_of_the_window_and_no_others() -> None:
     most = np.full((30, 30), 50.0, np.float32)
     image[10, 11], image[25, 25] = 50.0, 60.0
     told, _, base = gathered(image, model, most, 6, 5)
-    assert told == fit.CLIPPED
-    assert np.argwhere(base == np.float32(fit.UNKNOWN)).tolist() == [[5, 5]]
+    assert told == window.CLIPPED
+    assert np.argwhere(base == np.float32(window.UNKNOWN)).tolist() == [[5, 5]]
     most[10, 11] = 50.1  # another still background, another ceiling
     told, _, base = gathered(image, model, most, 6, 5)
     assert not told
@@ -160,13 +160,13 @@ def test_gather_tells_saturated_pixels_of_the_window_and_no_others() -> None:
     # at the edge as well
     image[0, 0] = 99.0
     told, _, base = gathered(image, model, most, -3, -2)
-    assert told == fit.CLIPPED
-    assert base[2, 3] == np.float32(fit.UNKNOWN)
+    assert told == window.CLIPPED
+    assert base[2, 3] == np.float32(window.UNKNOWN)
 
 
 @pytest.mark.parametrize("side", [1, 3, 11, 13, 15, 16, 17, 19, 31, 33])
 def test_room_of_a_window_is_whole_vectors_and_holds_its_last_row_of_them(side: int) -> None:
-    room, row = fit.room_of(side), -(-side // LANES) * LANES
+    room, row = window.room_of(side), -(-side // LANES) * LANES
     assert room % LANES == 0
     assert max(side * side, (side - 1) * side + row) <= room < side * side + 2 * LANES
 
@@ -297,7 +297,7 @@ def test_a_prior_holds_the_width_where_little_is_seen() -> None:
 def test_of_nothing_nothing_is_fitted() -> None:
     before = np.zeros(fit.COLUMNS)
     before[[fit.X, fit.Y, fit.PEAK, fit.WIDTH]] = 6, 6, 0.5, 1.5
-    told, spot, diagnostic = fitted(np.zeros((SIDE, SIDE)), fit.UNKNOWN, start=(6.0, 6.0, 0.5))
+    told, spot, diagnostic = fitted(np.zeros((SIDE, SIDE)), window.UNKNOWN, start=(6.0, 6.0, 0.5))
     assert not told
     assert np.array_equal(spot, before)
     assert not diagnostic.any()
@@ -308,7 +308,7 @@ def test_unknown_pixels_tell_nothing() -> None:
     rng = np.random.default_rng(3)
     value = 60 * naive.gaussian(6.3, 5.8, 1.5, (SIDE, SIDE)) + rng.normal(size=(SIDE, SIDE))
     base = np.ones((SIDE, SIDE))
-    base[4:9, 8] = base[:, 0] = fit.UNKNOWN
+    base[4:9, 8] = base[:, 0] = window.UNKNOWN
     rest = value.copy()
     rest[base > 1] = 1e4
     with_, without = fitted(value, base)[1], fitted(rest, base, start=(6.0, 6.0, 50.0))[1]
@@ -329,7 +329,7 @@ def test_judgement_equals_plain_sums(seed: int, light: float, misfit2: float, n_
     x, y, width, peak = *rng.uniform(4, 8, 2), rng.uniform(1, 2), rng.uniform(5, 100)
     m = peak * naive.gaussian(x, y, width, (SIDE, SIDE))
     base = rng.uniform(0.5, 2, (SIDE, SIDE))
-    base.flat[rng.choice(base.size, n_unknown, replace=False)] = fit.UNKNOWN
+    base.flat[rng.choice(base.size, n_unknown, replace=False)] = window.UNKNOWN
     value = m + rng.normal(size=m.shape)
     spot, diagnostic = judged(value, base, x, y, peak, width, light, misfit2)
     known = base < 1e29
@@ -410,14 +410,14 @@ def test_deviance_equals_plain_sums(seed: int, left: int, top: int, saturated: b
             if not (saturated and image[r, c] >= 1.0):
                 v = 1.3 + 0.2 * float(model[r, c]) + 0.01 * float(model[r, c]) ** 2
                 total += (float(image[r, c]) - 0.5 - float(model[r, c])) ** 2 / v + math.log(v)
-    assert fit.deviance(image, model, most, 0.5, 1.3, 0.2, 0.01, left, top, SIDE) == pytest.approx(total, rel=1e-5, abs=1e-4)
+    assert window.deviance(image, model, most, 0.5, 1.3, 0.2, 0.01, left, top, SIDE) == pytest.approx(total, rel=1e-5, abs=1e-4)
 
 
 def test_deviance_of_noise_is_a_pixel_each() -> None:
     rng = np.random.default_rng(11)
     model = np.zeros((300, 300), np.float32)
     image = (2 + 3 * rng.normal(size=(300, 300))).astype(np.float32)
-    each = fit.deviance(image, model, NONE, 2.0, 9.0, 0.0, 0.0, 0, 0, 300) / 300**2 - math.log(9)
+    each = window.deviance(image, model, NONE, 2.0, 9.0, 0.0, 0.0, 0, 0, 300) / 300**2 - math.log(9)
     assert each == pytest.approx(1, abs=4 * math.sqrt(2) / 300)
 
 

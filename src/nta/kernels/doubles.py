@@ -10,7 +10,6 @@ from numba import int64, jit
 from nta.kernels import JIT
 from nta.kernels.fit import (
     ALONG,
-    CLIPPED,
     COLUMNS,
     MISFIT,
     PEAK,
@@ -21,17 +20,11 @@ from nta.kernels.fit import (
     WIDTH,
     X,
     Y,
-    add_spot,
     climb,
-    deviance,
-    draw,
-    gain_of,
-    gather,
-    number_pixels,
-    room_of,
 )
 from nta.kernels.pairs import BESIDE, CLOSEST, PAIR_ROWS, find_hidden, fit_pair, near
 from nta.kernels.spots import ASTRAY, POINTED, POINTED_PX, REACH, enter, has_near
+from nta.kernels.window import CLIPPED, add_spot, deviance, draw, gain_of, gather, number_pixels, room_of
 
 BEYOND = 2.0  # filter widths beyond a second spot that the two are compared with one in
 STRETCHED = 12.0  # chi-square with two degrees of freedom; 1 in 400 single spots seems so stretched, and is looked at again

@@ -15,18 +15,15 @@ from nta.kernels.fit import (
     PEAK,
     SCORING_STEPS,
     STRETCH,
-    SUMS,
     TELLS_STRETCH,
-    UNKNOWN,
     WIDTH,
     X_SD,
     Y_SD,
     X,
     Y,
-    draw,
     error,
-    number_pixels,
 )
+from nta.kernels.window import SUMS, UNKNOWN, draw, number_pixels
 
 CLOSEST = 1.0  # filter widths; closer than that two spots are one
 BESIDE = 4.0  # filter widths from a spot to where a second one is looked for: farther off it has a maximum of its own

@@ -9,9 +9,7 @@ from numba import int64, jit
 
 from nta.kernels import INNER, JIT, unsigned
 from nta.kernels.fit import (
-    CLIPPED,
     COLUMNS,
-    LIT,
     MISFIT,
     PEAK,
     SATURATED,
@@ -21,16 +19,11 @@ from nta.kernels.fit import (
     Y_SD,
     X,
     Y,
-    add_spot,
     climb,
-    draw,
     fit_gaussian,
-    gain_of,
-    gather,
-    number_pixels,
-    room_of,
 )
 from nta.kernels.pairs import CLOSEST
+from nta.kernels.window import CLIPPED, LIT, add_spot, draw, gain_of, gather, number_pixels, room_of
 
 CLIMBING_STEPS = 1
 REACH = 3.0  # filter widths about a spot that its fit looks at
