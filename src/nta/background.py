@@ -63,8 +63,8 @@ def find_background(video: Video, each: EACH = map) -> Background:
     if video.n_frames < FEWEST_FRAMES:
         return Background(np.zeros(shape, np.float32), sampled)
     still, noise, early, late = _means(video, sampled, each)
-    per_grey = _photon_noise(still, noise)
-    _take_out_moving(still, noise, early, late, len(sampled))
+    jobs = (lambda: _photon_noise(still, noise), lambda: _without_moving(still, noise, early, late, len(sampled)))
+    per_grey, (still, noise) = each(lambda job: job(), jobs)
     return Background(still, sampled, noise, per_grey)
 
 
@@ -162,8 +162,8 @@ def _photon_noise(still: np.ndarray, noise: np.ndarray) -> float:
     return float(slope) if slope > SURE * np.sqrt(slope_variance) else 0.0
 
 
-def _take_out_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, late: np.ndarray, n: int) -> None:
-    """Put the local level where something stands out of the still image that is elsewhere late in the video than early; in place.
+def _without_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, late: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return still image and noise with the local level where something stands out that is elsewhere late in the video than early.
 
     A stuck thing is the same early and late, but for a factor where the light changes. Where nothing stands still, noise in time is that
     of the neighbourhood: a particle that lingers is no noise.
@@ -178,6 +178,7 @@ def _take_out_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, la
     early, late = early - local_level(early, THINNED), late - local_level(late, THINNED)
     usual = local_level(noise, THINNED)
     of_mean = usual**2 / (n / 6)  # variance of an interquartile mean of n / 3
+    still = still.copy()
     for number, box in enumerate(find_objects(regions), start=1):
         inside = regions[box] == number
         a, b = early[box][inside].astype(float), late[box][inside].astype(float)
@@ -190,7 +191,7 @@ def _take_out_moving(still: np.ndarray, noise: np.ndarray, early: np.ndarray, la
         if clear and (weaker < stronger / MOST_CHANGE**2 or apart > MOVED * weaker):
             still[box][inside] = level[box][inside]
             stands[box][inside] = False
-    np.copyto(noise, usual, where=~stands)
+    return still, np.where(stands, noise, usual)
 
 
 def _widened(mask: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nta.background import EACH, MAD_TO_SD, Background
 from nta.chance import MOST_SKEW, count_threshold, gaussian_threshold, photon_skew
-from nta.matched import Light, MatchedFilter, Seen, spread_of
+from nta.matched import Light, MatchedFilter, Seen, find_rim_px, spread_of
 from nta.settings import Settings
 from nta.video import Video
 
@@ -123,7 +123,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     sign, width, looked = _choose_width(first, background, settings, quantum, each)
     first = first[: max(looked, FIRST[0])]
     for _ in range(4):
-        look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
+        look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum, each)
         spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, first)])
         if len(spots) < FEWEST_SPOTS:
             spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, images)])
@@ -138,7 +138,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     # a frame that is much noisier is no example
     factors = list(each(lambda image: look.see(image).factor, images))
     images = [image for image, factor in zip(images, factors, strict=True) if factor < NOISIER] or images
-    look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum)
+    look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum, each)
     look = replace(look, threshold=MASKED_SNR)
     look, found = _with_noise_between(look, images, quantum, each)
     look = _with_light(look, found, background)
@@ -173,10 +173,11 @@ def _choose_width(
     signs = {"bright": (1,), "dark": (-1,)}.get(settings.video.polarity or "", (1, -1))
     from nta.kernels.fit import SNR, WIDTH
 
-    filters = [MatchedFilter(width, background.still, 1) for width in WIDTHS_PX]
-    filters = [matched for matched in filters if min(matched.shape) > 2 * matched.rim_px]
-    floors = [np.float32(quantum * ROUNDING_SD * matched.noise_gain) for matched in filters]
-    spreads = [np.maximum(spread_of(matched, images[:1]), floor) for matched, floor in zip(filters, floors, strict=True)]
+    def prepared(width_px: float) -> tuple[MatchedFilter, np.ndarray]:
+        matched = MatchedFilter(width_px, background.still, 1)
+        return matched, np.maximum(spread_of(matched, images[:1]), np.float32(quantum * ROUNDING_SD * matched.noise_gain))
+
+    pairs = list(each(prepared, [width for width in WIDTHS_PX if min(background.still.shape) > 2 * find_rim_px(width)]))
 
     def evidence(task: tuple[np.ndarray, MatchedFilter, np.ndarray]) -> list[np.ndarray]:
         """Return the signal-to-noise of the spots of each sign in an image through a filter."""
@@ -190,14 +191,14 @@ def _choose_width(
             found.append(spots[sure, SNR])
         return found
 
-    score, number = np.zeros((2, len(filters), len(signs)))
-    for looked, image in enumerate(images if filters else (), start=1):
-        found = list(each(evidence, [(image, *pair) for pair in zip(filters, spreads, strict=True)]))
+    score, number = np.zeros((2, len(pairs), len(signs)))
+    for looked, image in enumerate(images if pairs else (), start=1):
+        found = list(each(evidence, [(image, *pair) for pair in pairs]))
         score += [[np.sum(snr**2) for snr in of_signs] for of_signs in found]
         number += [[len(snr) for snr in of_signs] for of_signs in found]
         width, sign = np.unravel_index(np.argmax(score), score.shape)
         if number[width, sign] >= (ENOUGH if looked < len(images) else FEW):
-            return signs[sign], filters[width].width_px, looked
+            return signs[sign], pairs[width][0].width_px, looked
     return signs[0], 1.5, len(images)
 
 
@@ -287,12 +288,12 @@ def _own_noise(spots: np.ndarray, tells: np.ndarray, noise: float, width_sd: flo
     return np.asarray(own)
 
 
-def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background, quantum: float) -> Look:
+def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background, quantum: float, each: EACH) -> Look:
     """Measure the noise with particles clipped: of each tile, and at each point of the grid."""
     matched = look.matched
     floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
-    spread = np.maximum(spread_of(matched, images), floor)
-    return replace(look, relative=_relative(look, background)).at_noise(spread)
+    spread, relative = each(lambda job: job(), (lambda: spread_of(matched, images), lambda: _relative(look, background)))
+    return replace(look, relative=relative).at_noise(np.maximum(spread, floor))
 
 
 def _with_noise_between(

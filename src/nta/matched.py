@@ -115,7 +115,7 @@ class MatchedFilter:
         put("step", step)
         put("grid", grid)
         put("noise_gain", float(taps[0] ** 2 + 2 * np.sum(taps[1:] ** 2)))
-        put("rim_px", 1 + int(np.ceil(2 * self.width_px)))
+        put("rim_px", find_rim_px(self.width_px))
         for name, n in zip(("row", "col"), grid, strict=True):
             # along the edges of a frame the filter mirrors it, and noise is up to 1.4 times as much
             edge = _edges(n, TILE_PX / step, min(self.rim_px // step, n // 4))
@@ -255,6 +255,11 @@ class MatchedFilter:
                 more = np.multiply.outer(beyond - middle[end], share @ slope[end])
                 along[beyond] += np.clip(more, -np.log(MOST_BEYOND), np.log(MOST_BEYOND))
         return np.exp(inner)
+
+
+def find_rim_px(width_px: float) -> int:
+    """Return the width of the rim of a frame in which a filter looks for no spot."""
+    return 1 + math.ceil(2 * width_px)
 
 
 @functools.cache
