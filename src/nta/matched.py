@@ -218,7 +218,7 @@ class MatchedFilter:
         residual, model = _room("residual", self.shape), _room("model", self.shape)
         of_frame = seen.frame, self.still, float(self.sign), ceiling
         clipped = subtract(*of_frame, found, int(NEAR * self.width_px) + 2, residual)
-        most = np.float32(ceiling) - np.float32(self.sign) * self.still if clipped else NOTHING
+        most = self._most(ceiling) if clipped else NOTHING
         capacity = 2 * len(found) + 1
         spots, tells, parent = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS)), np.empty(capacity, np.int64)
         told = 1.0 / self.noise_gain, threshold, self.width_px, light.per_grey, light.misfit
@@ -229,10 +229,14 @@ class MatchedFilter:
         m = find_doubtful(spots, n, self.width_px, light.stretch, doubtful) if math.isfinite(light.stretch) else 0
         if m:
             if subtract(*of_frame, spots[doubtful[:m], :2], int(WIDE * self.width_px) + 3, residual) and not clipped:
-                most = np.float32(ceiling) - np.float32(self.sign) * self.still
+                most = self._most(ceiling)
             n = look_again(residual, model, most, found, *told, light.stretch, prior, *out, n, doubtful, m)
         wipe(model, spots, lone, n, math.ceil(CRUMBS * self.width_px))
         return spots[:n], tells[:n]
+
+    def _most(self, ceiling: float) -> np.ndarray:
+        """Return the least residual of a saturated pixel, (height, width) float32."""
+        return np.float32(ceiling) - np.float32(self.sign) * self.still
 
     def to_grid(self, tiles: np.ndarray) -> np.ndarray:
         """Interpolate a value of each tile to every point of the grid, constant beyond the tiles' centres, (rows, columns) float32."""

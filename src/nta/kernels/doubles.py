@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import int64, jit
 
-from nta.kernels import JIT
+from nta.kernels import INNER, JIT
 from nta.kernels.fit import (
     ALONG,
     COLUMNS,
@@ -33,6 +33,12 @@ HIDDEN_MISFIT = 3.0  # standard deviations by which the misfit of a spot must st
 TWO = 20.0  # chi-square with three degrees of freedom that two spots must fit better than one: 2 in 10,000 by chance
 
 
+@jit("boolean(float64, float64, float64)", **INNER)
+def is_long(stretch: float, tells: float, usual: float) -> bool:
+    """Tell whether a spot is more stretched than single ones are, of `usual` SD, and than noise makes them seem; `tells` as in the columns."""
+    return stretch * stretch * tells > STRETCHED * (1.0 + usual * usual * tells)
+
+
 @jit("int64(float64[:,::1], int64, float64, float64, int64[::1])", **JIT)
 def find_doubtful(spots: np.ndarray, n: int, filter_width: float, stretch: float, doubtful: np.ndarray) -> int:
     """Write which of the first `n` spots may be two, and return how many.
@@ -42,8 +48,7 @@ def find_doubtful(spots: np.ndarray, n: int, filter_width: float, stretch: float
     limit = 1.0 + HIDDEN_MISFIT * math.sqrt(2.0) / (2 * int(math.ceil(REACH * filter_width)) + 1)
     m = 0
     for k in range(n):
-        tells = spots[k, TELLS_STRETCH]
-        if spots[k, MISFIT] >= limit or spots[k, STRETCH] ** 2 * tells > STRETCHED * (1.0 + stretch * stretch * tells):
+        if spots[k, MISFIT] >= limit or is_long(spots[k, STRETCH], spots[k, TELLS_STRETCH], stretch):
             doubtful[m] = k
             m += 1
     return m
@@ -108,7 +113,7 @@ def look_again(
     for q in range(m):
         k = doubtful[q]
         own = 1.0 + stretch * stretch * spots[k, TELLS_STRETCH]
-        stretched = spots[k, STRETCH] ** 2 * spots[k, TELLS_STRETCH] > STRETCHED * own
+        long = is_long(spots[k, STRETCH], spots[k, TELLS_STRETCH], stretch)
         if total >= len(spots):
             break
         spot, new, level, sd = spots[k], spots[total], found[parent[k], 3], found[parent[k], 4] * pixel_noise
@@ -122,7 +127,7 @@ def look_again(
         alone = deviance(image, model, most, level, variance, light_variance, misfit2, left_wide, top_wide, wide_side)
         alone += width_prior * math.log(spot[WIDTH] / filter_width) ** 2
         for attempt in range(2):
-            if attempt == 0 and not stretched:
+            if attempt == 0 and not long:
                 continue
             add_spot(model, old[X], old[Y], -old[PEAK], old[WIDTH], reach, across)
             if attempt == 0:
