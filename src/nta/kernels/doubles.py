@@ -35,7 +35,7 @@ TWO = 20.0  # chi-square with three degrees of freedom that two spots must fit b
 
 @jit("boolean(float64, float64, float64)", **INNER)
 def is_long(stretch: float, tells: float, usual: float) -> bool:
-    """Tell whether a spot is more stretched than single ones are, of `usual` SD, and than noise makes them seem; `tells` as in the columns."""
+    """Tell whether a spot is more stretched than single ones are, of `usual` SD, and noise makes them seem; `tells` as in the columns."""
     return stretch * stretch * tells > STRETCHED * (1.0 + usual * usual * tells)
 
 
