@@ -42,16 +42,19 @@ def expect(
     return fit, found, joined
 
 
-def add_information(found: np.ndarray, some: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray) -> None:
+def add_information(
+    found: np.ndarray, some: np.ndarray, highest: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray
+) -> None:
     """Add to `found`, (k, k), what a block tells: the curvature of minus the log-likelihood over the ln of the numbers.
 
-    Without the part that vanishes at the truth.
+    Without the part that vanishes at the truth, and in the precision of the block, `some`; `highest`, (k,), is the maximum over its rows.
     """
     used = np.flatnonzero(count)
-    weighted = some[used] * (np.sqrt(count[used], dtype=float) / mixed[used])[:, None]
+    weight = np.sqrt(count[used], dtype=float) / mixed[used]
     # most cells have no share in any track
-    shared = np.flatnonzero(weighted.max(axis=0, initial=0.0) * number > NO_SHARE)
+    shared = np.flatnonzero(highest * number * weight.max(initial=0.0) > NO_SHARE)
     if len(shared):
         cells = slice(shared[0], shared[-1] + 1)
-        weighted = weighted[:, cells] * number[cells]
-        found[cells, cells] += weighted.T @ weighted
+        weighted = some[used, cells]
+        weighted *= weight[:, None].astype(some.dtype)
+        found[cells, cells] += (weighted.T @ weighted) * (number[cells, None] * number[cells])

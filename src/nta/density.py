@@ -15,9 +15,12 @@ from nta.blocks import add_information, blocks, expect, mix
 STRENGTHS = 10.0 ** np.arange(-1.0, 5.01, 0.5)
 LONGEST, LONGEST_RISE, SHORT = 3.0, 1.0, 0.05  # steps of a ln number
 WEAKEST = 1e-6  # a hold on what neither data nor penalty determine
-BOUNDING_STEPS = 270  # after them the unpenalised likelihood is known to a few units
+BOUNDING_STEPS = 270  # after them, or twice as many, the unpenalised likelihood is known to a few units
+NOBODY = 1e-3  # tracks, fewer than which a cell tells nothing
 SETTLED, LEAST_GAIN = 1e-8, 1e-3  # of the log-likelihood: what the next step promises where it may go on, and where it must not
-TOGETHER, MOST_STEPS, MOST_CURVATURES = 20, 60, 6  # fits at a time; steps and curvatures of one before it is left to the damped climb
+KEPT = 0.5  # of the gain before; a step that promises more asks for a new curvature
+FAINTEST = 1e-18  # likelihood of a track, whose square's inverse single precision can hold
+TOGETHER, MOST_STEPS, MOST_CURVATURES = 20, 100, 40  # fits at a time; steps and curvatures of one before it is left to the damped climb
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,7 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
     """
     count = np.ones(len(matrix)) if count is None else count
     number, other = _unpenalised(matrix, expected, outliers, count)
-    theta, flat = _log_normal(number), expectation_steps(matrix, expected, outliers, count, number, other, BOUNDING_STEPS)
-    _, most = likelihood_bounds(matrix, expected, outliers, count, *flat)
+    theta, flat, most = _log_normal(number), (number, other), np.inf
     best: tuple[float, Density] | None = None
     # from stiff to soft, each from the one before: a stiff density is unimodal and has one maximum
     for strength in STRENGTHS[::-1]:
@@ -65,6 +67,10 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
         evidence = value + 0.5 * (len(theta) - 3) * np.log(strength) - 0.5 * log_det
         if best is None or evidence > best[0]:
             best = (evidence, Density(theta, other, float(strength)))
+            continue
+        # the further past the best one, the better it is known what is left to win
+        flat = expectation_steps(matrix, expected, outliers, count, *flat, BOUNDING_STEPS)
+        most = min(most, likelihood_bounds(matrix, expected, outliers, count, *flat)[1])
         if evidence + most - value < best[0]:
             break  # a softer one can win no more than that, and its price only rises
     assert best is not None
@@ -155,9 +161,11 @@ def _newton(
             ratio = counts[open_, rows] / mixed
             found += ratio @ some
             growth += ratio @ outliers[rows]
+            highest, mixed = some.max(axis=0), np.maximum(mixed, FAINTEST)
             for row, i in enumerate(open_):
                 if stale[i]:
-                    add_information(inverse[i], some, number[row], counts[i, rows], mixed[row])
+                    # a curvature only shows the way: the precision of the matrix does
+                    add_information(inverse[i], matrix[rows], highest, number[row], counts[i, rows], mixed[row])
         fit = number * (found - expected)
         for row, i in enumerate(open_):
             if stale[i]:
@@ -175,14 +183,18 @@ def _newton(
         step = np.array([inverse[i] @ g for i, g in zip(open_, gradient, strict=True)])
         promised = np.abs(np.einsum("ij,ij->i", step, gradient))
         joined = np.einsum("ij,ij->i", other[open_], (growth - 1) ** 2)
-        # the curvature grows with what rises
-        longest = np.maximum(-step, LONGEST / LONGEST_RISE * step).max(axis=1)
-        theta[open_] += step * (LONGEST / np.maximum(longest, LONGEST))[:, None]
-        other[open_] *= growth
-        stale[open_] = promised > np.maximum(gain[open_] / 2, SETTLED)
-        gain[open_] = np.where(stale[open_], np.inf, promised)
+        # the curvature grows with what rises; what tells nothing of any track may go where it likes, and rise until it does
+        least = np.log(NOBODY / expected)
+        room = np.where(step > 0, LONGEST_RISE + np.maximum(least - theta[open_], 0.0), np.where(theta[open_] > least, LONGEST, np.inf))
+        told = np.abs(np.where(np.maximum(theta[open_], theta[open_] + step) > least, step, 0.0)).max(axis=1)
+        step /= np.maximum(np.abs(step) / room, 1.0).max(axis=1)[:, None]
+        # a curvature that no longer serves is made anew before anything moves
+        go = stale[open_] | (promised <= np.maximum(KEPT * gain[open_], SETTLED))
+        theta[open_[go]] += step[go]
+        other[open_[go]] *= growth[go]
+        stale[open_], gain[open_[go]] = ~go, promised[go]
         # what still creeps when its curvatures are used up is where the climb would leave it
-        settled[open_] = (promised < LEAST_GAIN) & (joined < LEAST_GAIN) & (np.abs(step).max(axis=1) < SHORT)
+        settled[open_] = (promised < LEAST_GAIN) & (joined < LEAST_GAIN) & (told < SHORT)
         open_ = open_[~((promised < SETTLED) & (joined < LEAST_GAIN)) & (curvatures[open_] <= MOST_CURVATURES)]
         if not len(open_):
             break
@@ -194,7 +206,7 @@ def _slopes(matrix: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np
     slope, curvature = np.zeros(len(number)), np.zeros((len(number), len(number)))
     for rows, some in blocks(matrix):
         slope += (count[rows] / mixed[rows]) @ some
-        add_information(curvature, some, number, count[rows], mixed[rows])
+        add_information(curvature, some, some.max(axis=0), number, count[rows], mixed[rows])
     return slope, curvature
 
 
