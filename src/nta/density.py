@@ -15,7 +15,7 @@ from nta.blocks import add_information, blocks, expect, mix
 STRENGTHS = 10.0 ** np.arange(-1.0, 5.01, 0.5)
 LONGEST, LONGEST_RISE, SHORT = 3.0, 1.0, 0.05  # steps of a ln number
 WEAKEST = 1e-6  # a hold on what neither data nor penalty determine
-BOUNDING_STEPS = 270  # after them, or twice as many, the unpenalised likelihood is known to a few units
+BOUNDING_STEPS, KNOWN = 270, 2.0  # at a time, until the unpenalised likelihood is known to so much
 NOBODY = 1e-3  # tracks, fewer than which a cell tells nothing
 SETTLED, LEAST_GAIN = 1e-8, 1e-3  # of the log-likelihood: what the next step promises where it may go on, and where it must not
 KEPT = 0.5  # of the gain before; a step that promises more asks for a new curvature
@@ -56,7 +56,7 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
     """
     count = np.ones(len(matrix)) if count is None else count
     number, other = _unpenalised(matrix, expected, outliers, count)
-    theta, flat, most = _log_normal(number), (number, other), np.inf
+    theta, flat, reached, most = _log_normal(number), (number, other), -np.inf, np.inf
     best: tuple[float, Density] | None = None
     # from stiff to soft, each from the one before: a stiff density is unimodal and has one maximum
     for strength in STRENGTHS[::-1]:
@@ -68,9 +68,10 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
         if best is None or evidence > best[0]:
             best = (evidence, Density(theta, other, float(strength)))
             continue
-        # the further past the best one, the better it is known what is left to win
-        flat = expectation_steps(matrix, expected, outliers, count, *flat, BOUNDING_STEPS)
-        most = min(most, likelihood_bounds(matrix, expected, outliers, count, *flat)[1])
+        if most - reached > KNOWN:
+            # the further past the best one, the better it is known what is left to win
+            flat = expectation_steps(matrix, expected, outliers, count, *flat, BOUNDING_STEPS)
+            reached, most = likelihood_bounds(matrix, expected, outliers, count, *flat)
         if evidence + most - value < best[0]:
             break  # a softer one can win no more than that, and its price only rises
     assert best is not None
