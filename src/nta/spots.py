@@ -74,6 +74,7 @@ class Spots:
 MANY_REPEATS = 0.3  # of the frames; a grabber that is late now and then repeats fewer, a frame rate that is not the camera's more
 TYPICAL_OF = 17  # every so many pixels tell the typical grey level
 AHEAD = 16  # frames that a thread is given at a time
+GROWTH = 2  # of a column that is full
 PROGRESS = Callable[[str, int, int], None]
 
 
@@ -85,6 +86,27 @@ class _Found:
     level: list[float]
     noise: list[float]
     mark: list[int]
+
+
+class _Columns:
+    """Columns of `Spots` that grow; room that is not filled yet is never touched, and so takes no memory."""
+
+    def __init__(self) -> None:
+        self.filled, self.columns = 0, dict.fromkeys(Spots.ROWS, np.empty(0))
+
+    def add(self, rows: dict[str, np.ndarray]) -> None:
+        end = self.filled + len(rows["frame"])
+        for name, some in rows.items():
+            column = self.columns[name]
+            if end > len(column) or column.dtype != some.dtype:
+                column = np.empty(max(end, GROWTH * len(column)), some.dtype)
+                column[: self.filled] = self.columns[name][: self.filled]
+                self.columns[name] = column
+            column[self.filled : end] = some
+        self.filled = end
+
+    def rows(self) -> dict[str, Any]:
+        return {name: column[: self.filled] for name, column in self.columns.items()}
 
 
 def find_spots(
@@ -113,7 +135,7 @@ def find_spots(
         mark = [hash(one.tobytes() + other.tobytes()) for one, other in zip(level, variance, strict=True)]
         return _Found(rows, (typical + look.matched.sign * levels).tolist(), (np.sqrt(variances) / look.matched.noise_gain).tolist(), mark)
 
-    found: list[_Found] = []
+    columns, levels, noises, marks = _Columns(), [], [], []
     with ThreadPoolExecutor(threads) as pool:
         look = choose_look(video, background or find_background(video, pool.map), settings, pool.map)
         typical = float(np.median(look.matched.still.ravel()[::TYPICAL_OF]))
@@ -121,20 +143,23 @@ def find_spots(
         ahead = AHEAD * threads
         for start in range(0, video.n_frames, ahead):
             stop = min(start + ahead, video.n_frames)
-            found += pool.map(some, [range(first, min(first + AHEAD, stop)) for first in range(start, stop, AHEAD)])
+            for found in pool.map(some, [range(first, min(first + AHEAD, stop)) for first in range(start, stop, AHEAD)]):
+                columns.add(found.rows)
+                levels += found.level
+                noises += found.noise
+                marks += found.mark
             if progress is not None:
                 progress("find spots", stop, video.n_frames)
-    marks = [mark for f in found for mark in f.mark]
     repeats = [i + 1 for i, (a, b) in enumerate(itertools.pairwise(marks)) if a == b and _same(video, i)]
-    rows: dict[str, Any] = {name: np.concatenate([f.rows[name] for f in found]) for name in Spots.ROWS}
+    rows = columns.rows()
     if repeats:
         fresh = ~np.isin(rows["frame"], repeats)
         rows = {name: column[fresh] for name, column in rows.items()}
     polarity = Used("bright" if look.matched.sign > 0 else "dark", settings.chosen.get("polarity", "measured"))
     return Spots(
         **rows,
-        background=np.array([level for f in found for level in f.level]),
-        noise=np.array([noise for f in found for noise in f.noise]),
+        background=np.array(levels),
+        noise=np.array(noises),
         area_px=look.matched.area_px,
         repeats=np.array(repeats, np.int64),
         chosen={
