@@ -15,7 +15,7 @@ def matrix(request: pytest.FixtureRequest) -> np.ndarray:
 
 def test_blocks_are_all_rows_once_in_double_precision(matrix: np.ndarray) -> None:
     some = list(blocks(matrix))
-    assert [len(block) for _, block in some] == [ROWS, ROWS, 37]
+    assert [len(block) for _, block in some] == ([ROWS, ROWS, 37] if matrix.dtype == np.float32 else [N])
     assert all(block.dtype == np.float64 for _, block in some)
     assert np.array_equal(np.concatenate([block for _, block in some]), matrix)
     assert all(np.array_equal(matrix[rows], block) for rows, block in some)

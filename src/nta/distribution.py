@@ -24,7 +24,7 @@ REPLICATES = 200
 # time in view of a visitor goes like |N(0, 1)| (local time of Brownian motion): E[X^2] / E[X]^2, by which unequal visits lower the
 # number of independent particles
 UNEVENNESS = np.pi / 2
-NOTHING = -80.0  # ln of a likelihood, below its largest
+FEW = 4096  # tracks whose likelihoods are kept in double precision: to convert them for every sum takes longer than it saves memory
 LIVE = 30.0  # e^-30 of the largest cell is nothing
 EMPTYING_STEPS, LOOK_STEPS = 300, 10
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
@@ -244,12 +244,12 @@ def _problem(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> _Probl
     log_outlier = np.column_stack(
         [diffusion.loglik_immobile - np.log(tracks.spots.n_frames), diffusion.loglik_noise - np.log(2.0) * (span - span.min() + 1)]
     )
-    matrix = np.empty(diffusion.loglik.shape, np.float32)
+    matrix = np.empty(diffusion.loglik.shape, float if len(diffusion) <= FEW else np.float32)
+    least = np.log(np.finfo(matrix.dtype).tiny)  # smaller numbers are slow
     for rows, log_matrix in blocks(diffusion.loglik):
         log_matrix = log_matrix + presence.log_tracks[span[rows]]
         best = np.maximum(log_matrix.max(axis=1), log_outlier[rows].max(axis=1))[:, None]
-        # nothing, and not the smallest of numbers, which are slow
-        matrix[rows] = np.exp(np.where(log_matrix - best > NOTHING, log_matrix - best, -np.inf))
+        matrix[rows] = np.exp(np.where(log_matrix - best > least, log_matrix - best, -np.inf))
         log_outlier[rows] -= best
     return _Problem(matrix, np.exp(log_outlier))
 
@@ -278,16 +278,17 @@ def _resampled_counts(problem: _Problem, density: Density, tracks_per_particle: 
     posterior, the tracks are sorted by it and cut into runs of as many as a particle of that size makes; runs are resampled.
     """
     rng = np.random.default_rng([seed, 0])
-    cumulative = np.empty_like(problem.matrix)
+    n_tracks, n_sizes = problem.matrix.shape
+    cumulative = np.empty((n_tracks, n_sizes), np.float32)
     for rows, some in blocks(problem.matrix):
         total = np.cumsum(some * np.exp(density.log_number), axis=1)
         cumulative[rows] = total / np.maximum(total[:, -1:], 1e-300)
-    counts = np.empty((REPLICATES, len(cumulative)), np.uint8)
+    counts = np.empty((REPLICATES, n_tracks), np.uint8)
     for b in range(REPLICATES):
-        at = rng.random(len(cumulative)).astype(np.float32)[:, None]
-        size = np.concatenate([np.count_nonzero(cumulative[i : i + ROWS] < at[i : i + ROWS], axis=1) for i in range(0, len(at), ROWS)])
-        size = np.minimum(size, cumulative.shape[1] - 1)
-        order = np.lexsort((rng.random(len(size)), size))
+        at = rng.random(n_tracks).astype(np.float32)[:, None]
+        size = np.concatenate([np.count_nonzero(cumulative[i : i + ROWS] < at[i : i + ROWS], axis=1) for i in range(0, n_tracks, ROWS)])
+        size = np.minimum(size, n_sizes - 1)
+        order = np.lexsort((rng.random(n_tracks), size))
         run = np.floor(np.cumsum(1.0 / tracks_per_particle[size[order]]) + rng.random()).astype(int)
         run -= run[0]
         n_runs = run[-1] + 1
