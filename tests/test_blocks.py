@@ -38,8 +38,8 @@ def test_information_is_that_of_the_cells_with_a_share() -> None:
     some, number, count = rng.random((50, K)), rng.random(K), rng.poisson(1.0, 50)
     some[:, :3], number[-2:] = 0.0, 0.0
     mixed, found = some @ number + 0.1, np.ones((K, K))
-    add_information(found, some, some.max(axis=0), number, count, mixed)
+    add_information(found, some, number, count, mixed)
     shares = some * number / mixed[:, None]
     assert found - 1 == pytest.approx((shares * count[:, None]).T @ shares, rel=1e-12, abs=1e-15)
-    add_information(found, some, some.max(axis=0), number, np.zeros(50, int), mixed)
+    add_information(found, some, number, np.zeros(50, int), mixed)
     assert found - 1 == pytest.approx((shares * count[:, None]).T @ shares, rel=1e-12, abs=1e-15)

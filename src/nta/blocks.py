@@ -43,19 +43,16 @@ def expect(
     return fit, found, joined
 
 
-def add_information(
-    found: np.ndarray, some: np.ndarray, highest: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray
-) -> None:
+def add_information(found: np.ndarray, some: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray) -> None:
     """Add to `found`, (k, k), what a block tells: the curvature of minus the log-likelihood over the ln of the numbers.
 
-    Without the part that vanishes at the truth, and in the precision of the block, `some`; `highest`, (k,), is the maximum over its rows.
+    Without the part that vanishes at the truth, and in the precision of the block, `some`.
     """
     used = np.flatnonzero(count)
-    weight = np.sqrt(count[used], dtype=float) / mixed[used]
+    weighted = some[used]
+    weighted *= (np.sqrt(count[used], dtype=float) / mixed[used])[:, None].astype(some.dtype)
     # most cells have no share in any track
-    shared = np.flatnonzero(highest * number * weight.max(initial=0.0) > NO_SHARE)
+    shared = np.flatnonzero(weighted.max(axis=0, initial=0.0) * number > NO_SHARE)
     if len(shared):
         cells = slice(shared[0], shared[-1] + 1)
-        weighted = some[used, cells]
-        weighted *= weight[:, None].astype(some.dtype)
-        found[cells, cells] += (weighted.T @ weighted) * (number[cells, None] * number[cells])
+        found[cells, cells] += (weighted[:, cells].T @ weighted[:, cells]) * (number[cells, None] * number[cells])

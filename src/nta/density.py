@@ -162,11 +162,11 @@ def _newton(
             ratio = counts[open_, rows] / mixed
             found += ratio @ some
             growth += ratio @ outliers[rows]
-            highest, mixed = some.max(axis=0), np.maximum(mixed, FAINTEST)
+            mixed = np.maximum(mixed, FAINTEST)
             for row, i in enumerate(open_):
                 if stale[i]:
                     # a curvature only shows the way: the precision of the matrix does
-                    add_information(inverse[i], matrix[rows], highest, number[row], counts[i, rows], mixed[row])
+                    add_information(inverse[i], matrix[rows], number[row], counts[i, rows], mixed[row])
         fit = number * (found - expected)
         for row, i in enumerate(open_):
             if stale[i]:
@@ -207,7 +207,7 @@ def _slopes(matrix: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np
     slope, curvature = np.zeros(len(number)), np.zeros((len(number), len(number)))
     for rows, some in blocks(matrix):
         slope += (count[rows] / mixed[rows]) @ some
-        add_information(curvature, some, some.max(axis=0), number, count[rows], mixed[rows])
+        add_information(curvature, some, number, count[rows], mixed[rows])
     return slope, curvature
 
 

@@ -285,7 +285,7 @@ def _resampled_counts(problem: _Problem, density: Density, tracks_per_particle: 
         cumulative[rows] = total / np.maximum(total[:, -1:], 1e-300)
     counts = np.empty((REPLICATES, n_tracks), np.uint8)
     for b in range(REPLICATES):
-        at = rng.random(n_tracks).astype(np.float32)[:, None]
+        at = np.asarray(rng.random(n_tracks), np.float32)[:, None]
         size = np.concatenate([np.count_nonzero(cumulative[i : i + ROWS] < at[i : i + ROWS], axis=1) for i in range(0, n_tracks, ROWS)])
         size = np.minimum(size, n_sizes - 1)
         order = np.lexsort((rng.random(n_tracks), size))
