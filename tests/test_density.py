@@ -157,6 +157,25 @@ def test_refits_are_at_their_maxima() -> None:
         assert np.exp(density.log_number).sum() == pytest.approx(count[10:].sum(), abs=0.1)
 
 
+def test_refits_without_the_largest_or_the_smallest_tracks_are_at_their_maxima() -> None:
+    # the tail that falls to nothing has far to go, and is not to hold up the rest
+    rng = np.random.default_rng(21)
+    truth = np.log(100.0) + 0.1 * rng.normal(size=400)
+    truth[:3], truth[3:6] = np.log(900.0), np.log(30.0)
+    matrix, outlier = tracks_of(truth, 0.1, seed=22), np.full((400, 2), 1e-12)
+    start = fit_density(matrix, np.ones(len(GRID)), outlier)
+    counts = rng.poisson(1.0, (2, 400)).astype(np.uint8)
+    counts[0, :3], counts[1, 3:6] = 0, 0
+    for count, density in zip(counts, refit(matrix.astype(np.float32), np.ones(len(GRID)), outlier, counts, start), strict=True):
+        number, d3 = np.exp(density.log_number), np.diff(np.eye(len(GRID)), n=3, axis=0)
+        mixed = matrix @ number + outlier @ density.outlier
+        slope = number * ((count / mixed) @ matrix - 1) - start.strength * d3.T @ d3 @ density.log_number
+        # what a step in the direction of the slope would still gain
+        shares = matrix * number / mixed[:, None]
+        curvature = (shares * count[:, None]).T @ shares + start.strength * d3.T @ d3 + 1e-6 * np.eye(len(GRID))
+        assert slope @ np.linalg.solve(curvature, slope) < 1e-3
+
+
 def test_refits_do_not_know_of_each_other() -> None:
     rng = np.random.default_rng(17)
     matrix, outlier = tracks_of(np.log(rng.uniform(80, 200, 150)), 0.2, seed=18), np.full((150, 2), 1e-9)

@@ -146,6 +146,18 @@ def test_positions_smoothed_in_time_are_read_at_a_stride(over: int) -> None:
     assert len(found) == 60
 
 
+@pytest.mark.parametrize("over", [1, 3])
+def test_tracks_are_read_alike_however_many_at_a_time(over: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracks = averaged(brownian(60, 40 + over, 100.0, 7), 40, over)
+    whole = diffuse(tracks)
+    monkeypatch.setattr("nta.diffusion.BLOCK_TRACKS", 7)
+    parts = diffuse(tracks)
+    # at a stride, several rows belong to a track
+    assert (whole.chosen["stride_frames"].value > 1) == (over > 1)
+    for name in ("track", "d_um2_s", "low", "high", "n_steps", "loglik", "loglik_immobile", "loglik_noise"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name))
+
+
 def test_refused_tracks_are_not_sized() -> None:
     tracks = brownian(6, 8, 100.0)
     flags = np.array([0, Flag.TOO_SHORT, 0, Flag.UNLINKED, Flag.SATURATED, 0], np.uint32)

@@ -70,3 +70,15 @@ def test_a_few_tracks_are_one_component() -> None:
     found = fit(np.full(3, math.log(100.0)))
     assert len(found.centre) == 1
     assert math.exp(found.centre[0]) == pytest.approx(100.0, rel=0.35)
+
+
+def test_tracks_that_do_not_count_are_not_there() -> None:
+    rng = np.random.default_rng(9)
+    guess = np.log(np.where(rng.random(700) < 0.7, 80.0, 200.0)) + 0.15 * rng.normal(size=700)
+    matrix = np.exp(-0.5 * ((LN - guess[:, None]) / 0.15) ** 2)
+    count = (guess < math.log(126.0)).astype(float)
+    expected, start = np.ones(len(LN)), np.full(len(LN), 1 / len(LN))
+    counted = fit_mixture(matrix, expected, LN, start, 1.0, count)
+    alone = fit_mixture(matrix[count > 0], expected, LN, start, 1.0)
+    assert counted.centre == pytest.approx(alone.centre, rel=1e-9)
+    assert counted.share == pytest.approx(alone.share, rel=1e-9)

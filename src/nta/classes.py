@@ -98,7 +98,8 @@ def find_classes(distribution: Distribution, diffusion: Diffusion, n_tracks: int
     if not distribution.empty:
         fraction = [_widened(f, c, distribution) for f, c in zip(fraction, classes, strict=True)]
         inside = _cells_inside(distribution, classes)
-        moving = distribution.posterior @ inside
+        # in the precision of the posterior, which would be copied otherwise
+        moving = (distribution.posterior @ inside.astype(distribution.posterior.dtype)).astype(float)
         p_class[diffusion.track] = moving / np.maximum(moving.sum(axis=1, keepdims=True), 1e-300)
         label[diffusion.track] = p_class[diffusion.track].argmax(axis=1)
         other = diffusion.track[distribution.outlier.sum(axis=1) > 0.5]

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nta.blocks import add_information, blocks, expect, mix
+
 STRENGTHS = 10.0 ** np.arange(-1.0, 5.01, 0.5)
 LONGEST, LONGEST_RISE, SHORT = 3.0, 1.0, 0.05  # steps of a ln number
 WEAKEST = 1e-6  # a hold on what neither data nor penalty determine
-BOUNDING_STEPS = 270  # after them the unpenalised likelihood is known to a few units
+BOUNDING_STEPS, KNOWN = 270, 2.0  # at a time, until the unpenalised likelihood is known to so much
+NOBODY = 1e-3  # tracks, fewer than which a cell tells nothing
 SETTLED, LEAST_GAIN = 1e-8, 1e-3  # of the log-likelihood: what the next step promises where it may go on, and where it must not
-NO_SHARE = 1e-12  # of a track
-ROWS = 4096  # tracks at a time
-TOGETHER, MOST_STEPS, MOST_CURVATURES = 20, 60, 6  # fits at a time; steps and curvatures of one before it is left to the damped climb
+KEPT = 0.5  # of the gain before; a step that promises more asks for a new curvature
+FAINTEST = 1e-18  # likelihood of a track, whose square's inverse single precision can hold
+TOGETHER, MOST_STEPS, MOST_CURVATURES = 20, 100, 40  # fits at a time; steps and curvatures of one before it is left to the damped climb
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,7 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
     """
     count = np.ones(len(matrix)) if count is None else count
     number, other = _unpenalised(matrix, expected, outliers, count)
-    theta, flat = _log_normal(number), expectation_steps(matrix, expected, outliers, count, number, other, BOUNDING_STEPS)
-    _, most = likelihood_bounds(matrix, expected, outliers, count, *flat)
+    theta, flat, reached, most = _log_normal(number), (number, other), -np.inf, np.inf
     best: tuple[float, Density] | None = None
     # from stiff to soft, each from the one before: a stiff density is unimodal and has one maximum
     for strength in STRENGTHS[::-1]:
@@ -65,6 +67,11 @@ def fit_density(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, 
         evidence = value + 0.5 * (len(theta) - 3) * np.log(strength) - 0.5 * log_det
         if best is None or evidence > best[0]:
             best = (evidence, Density(theta, other, float(strength)))
+            continue
+        if most - reached > KNOWN:
+            # the further past the best one, the better it is known what is left to win
+            flat = expectation_steps(matrix, expected, outliers, count, *flat, BOUNDING_STEPS)
+            reached, most = likelihood_bounds(matrix, expected, outliers, count, *flat)
         if evidence + most - value < best[0]:
             break  # a softer one can win no more than that, and its price only rises
     assert best is not None
@@ -77,9 +84,7 @@ def refit(matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, counts
     for some in (counts[first : first + TOGETHER] for first in range(0, len(counts), TOGETHER)):
         theta, other, settled = _newton(matrix, expected, outliers, some, near)
         for i in np.flatnonzero(~settled):
-            used = some[i] > 0
-            start = near.log_number, near.outlier, near.strength
-            theta[i], other[i], _, _ = _climb(matrix[used], expected, outliers[used], some[i, used], *start)
+            theta[i], other[i], _, _ = _climb(matrix, expected, outliers, some[i], near.log_number, near.outlier, near.strength)
         found += [Density(t, o, near.strength) for t, o in zip(theta, other, strict=True)]
     return found
 
@@ -95,8 +100,8 @@ def expectation_steps(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return numbers (k,) and outliers (j,) after steps of the unpenalised EM from those given; what is zero stays zero."""
     for _ in range(iterations):
-        ratio = count / np.maximum(matrix @ number + outliers @ other, 1e-300)
-        number, other = number * ((matrix.T @ ratio) / expected), other * (outliers.T @ ratio)
+        _, found, joined = expect(matrix, outliers, count, number, other)
+        number, other = number * (found / expected), other * joined
     return number, other
 
 
@@ -105,13 +110,12 @@ def likelihood_bounds(
 ) -> tuple[float, float]:
     """Return the log-likelihood of numbers (k,) and outliers (j,) after a step of `expectation_steps`, and what none exceeds.
 
-    The log-likelihood is concave in the numbers, and those of the best ones expect as many tracks as there are: it is higher by no more
-    than that many times the largest growth the next step would bring, less one.
+    None with the same zeros, that is. The log-likelihood is concave in the numbers, and those of the best ones expect as many tracks as
+    there are: it is higher by no more than that many times the largest growth the next step would bring, less one.
     """
-    mixed = np.maximum(matrix @ number + outliers @ other, 1e-300)
-    ratio = count / mixed
-    growth = np.concatenate([(ratio @ matrix) / expected, ratio @ outliers]).max()
-    reached = float(count @ np.log(mixed) - expected @ number - other.sum())
+    fit, found, joined = expect(matrix, outliers, count, number, other)
+    growth = np.concatenate([(found / expected)[number > 0], joined]).max()
+    reached = float(fit - expected @ number - other.sum())
     return reached, reached + float(count.sum() * max(growth - 1, 0.0))
 
 
@@ -134,20 +138,6 @@ def _log_normal(number: np.ndarray) -> np.ndarray:
     return np.maximum(theta, -300.0)
 
 
-def _information(matrix: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray) -> np.ndarray:
-    """Return (k, k) the curvature of minus the log-likelihood over ln of the numbers, without the part that vanishes at the truth."""
-    found = np.zeros((len(number), len(number)))
-    for first in range(0, len(matrix), ROWS):
-        rows = first + np.flatnonzero(count[first : first + ROWS])
-        weighted = matrix[rows] * (np.sqrt(count[rows], dtype=float) / mixed[rows])[:, None]
-        # most cells have no share in any track
-        some = np.flatnonzero(weighted.max(axis=0, initial=0.0) * number > NO_SHARE)
-        if len(some):
-            cells = slice(some[0], some[-1] + 1)
-            found[cells, cells] += weighted[:, cells].T @ weighted[:, cells]
-    return found * (number[:, None] * number)
-
-
 def _newton(
     matrix: np.ndarray, expected: np.ndarray, outliers: np.ndarray, counts: np.ndarray, near: Density
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,12 +155,22 @@ def _newton(
     settled, open_ = np.zeros(b, bool), np.arange(b)
     for _ in range(MOST_STEPS):
         number = np.exp(np.clip(theta[open_], -300, 50))
-        mixed = np.maximum(number @ matrix.T + other[open_] @ outliers.T, 1e-300)
-        ratio = counts[open_] / mixed
-        fit = number * (ratio @ matrix - expected)
+        found, growth = np.zeros_like(number), np.zeros_like(other[open_])
+        inverse[open_[stale[open_]]] = 0.0
+        for rows, some in blocks(matrix):
+            mixed = np.maximum(number @ some.T + other[open_] @ outliers[rows].T, 1e-300)
+            ratio = counts[open_, rows] / mixed
+            found += ratio @ some
+            growth += ratio @ outliers[rows]
+            mixed = np.maximum(mixed, FAINTEST)
+            for row, i in enumerate(open_):
+                if stale[i]:
+                    # a curvature only shows the way: the precision of the matrix does
+                    add_information(inverse[i], matrix[rows], number[row], counts[i, rows], mixed[row])
+        fit = number * (found - expected)
         for row, i in enumerate(open_):
             if stale[i]:
-                curvature = _information(matrix, number[row], counts[i], mixed[row]) + penalty
+                curvature = inverse[i] + penalty
                 # what is too many already has its whole curvature; what is too few would bend the other way
                 curvature[np.diag_indices(k)] += np.maximum(-fit[row], 0.0) + WEAKEST
                 lower, failed = dpotrf(curvature, lower=1)
@@ -183,20 +183,32 @@ def _newton(
         gradient = fit - theta[open_] @ penalty
         step = np.array([inverse[i] @ g for i, g in zip(open_, gradient, strict=True)])
         promised = np.abs(np.einsum("ij,ij->i", step, gradient))
-        growth = ratio @ outliers
         joined = np.einsum("ij,ij->i", other[open_], (growth - 1) ** 2)
-        # the curvature grows with what rises
-        longest = np.maximum(-step, LONGEST / LONGEST_RISE * step).max(axis=1)
-        theta[open_] += step * (LONGEST / np.maximum(longest, LONGEST))[:, None]
-        other[open_] *= growth
-        stale[open_] = promised > np.maximum(gain[open_] / 2, SETTLED)
-        gain[open_] = np.where(stale[open_], np.inf, promised)
+        # the curvature grows with what rises; what tells nothing of any track may go where it likes, and rise until it does
+        least = np.log(NOBODY / expected)
+        room = np.where(step > 0, LONGEST_RISE + np.maximum(least - theta[open_], 0.0), np.where(theta[open_] > least, LONGEST, np.inf))
+        told = np.abs(np.where(np.maximum(theta[open_], theta[open_] + step) > least, step, 0.0)).max(axis=1)
+        step /= np.maximum(np.abs(step) / room, 1.0).max(axis=1)[:, None]
+        # a curvature that no longer serves is made anew before anything moves
+        go = stale[open_] | (promised <= np.maximum(KEPT * gain[open_], SETTLED))
+        theta[open_[go]] += step[go]
+        other[open_[go]] *= growth[go]
+        stale[open_], gain[open_[go]] = ~go, promised[go]
         # what still creeps when its curvatures are used up is where the climb would leave it
-        settled[open_] = (promised < LEAST_GAIN) & (joined < LEAST_GAIN) & (np.abs(step).max(axis=1) < SHORT)
+        settled[open_] = (promised < LEAST_GAIN) & (joined < LEAST_GAIN) & (told < SHORT)
         open_ = open_[~((promised < SETTLED) & (joined < LEAST_GAIN)) & (curvatures[open_] <= MOST_CURVATURES)]
         if not len(open_):
             break
     return theta, other, settled
+
+
+def _slopes(matrix: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slope of the log-likelihood over the numbers, (k,), and its curvature over their ln, (k, k), at `mixed`, (m,)."""
+    slope, curvature = np.zeros(len(number)), np.zeros((len(number), len(number)))
+    for rows, some in blocks(matrix):
+        slope += (count[rows] / mixed[rows]) @ some
+        add_information(curvature, some, number, count[rows], mixed[rows])
+    return slope, curvature
 
 
 def _climb(
@@ -220,7 +232,7 @@ def _climb(
 
     def numbers(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         number = np.exp(np.clip(t, -300, 50))
-        return number, matrix @ number
+        return number, mix(matrix, number)
 
     def value(number: np.ndarray, diffusing: np.ndarray, o: np.ndarray) -> tuple[float, np.ndarray]:
         mixed = np.maximum(diffusing + outliers @ o, 1e-300)
@@ -229,8 +241,8 @@ def _climb(
     number, diffusing = numbers(theta)
     fit, mixed = value(number, diffusing, other)
     for _ in range(iterations):
-        gradient = number * ((count / mixed) @ matrix - expected) - penalty @ theta
-        curvature = _information(matrix, number, count, mixed)
+        growth, curvature = _slopes(matrix, number, count, mixed)
+        gradient = number * (growth - expected) - penalty @ theta
         objective = fit - 0.5 * theta @ penalty @ theta
         improved = False
         for _ in range(12):
@@ -253,4 +265,4 @@ def _climb(
         fit, mixed = value(number, diffusing, other)
         if new_objective - objective < LEAST_GAIN and np.abs(step).max() < SHORT:
             break
-    return theta, other, fit, _information(matrix, number, count, mixed)
+    return theta, other, fit, _slopes(matrix, number, count, mixed)[1]

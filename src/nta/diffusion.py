@@ -68,7 +68,7 @@ FIT_TRACKS, FIT_GROUPS, FIT_GRID = 600, 6, 40
 # is known
 PRIOR = (np.array([np.log(0.05), np.log(1.15), -5.0]), np.array([0.5, 0.05, 1.0]))
 CORRELATED_PRIOR = (np.array([np.log(0.05), np.log(0.5), -5.0]), np.array([1.0, 1.5, 1.0]))
-BLOCK_SPOTS = 50_000  # whose neighbours are looked for at a time
+BLOCK_SPOTS, BLOCK_TRACKS = 50_000, 1024  # spots whose neighbours are looked for, tracks that are read, at a time
 EXPOSURES = 13  # tried from none to a whole frame
 EXPOSURE_SHORT = 0.06  # frames; false links and missed smears shorten what is read by 0.03 at 100 and 200 nm, 0.13 at 60 nm
 
@@ -148,23 +148,22 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
         text = f"steps stay correlated up to {stride} frames; sizes may be off by {100 * apart.doubt:.0f} %"
         notices += (Notice("correlated_steps", text),)
     share = 1.0 / stride  # the sub-tracks of one track overlap in time: together they tell no more than one of them does
-    everything = np.column_stack([model.loglik(strided, np.append(coefficients, 0.0)), model.loglik_noise(strided)])
-    everything *= share
-    owners, row = np.unique(strided.owner, return_inverse=True)
-    if len(owners) == len(everything) and np.all(row[1:] > row[:-1]):
-        total = everything
-    else:
-        total = np.zeros((len(owners), everything.shape[1]))
-        np.add.at(total, row, everything)
-    best = total[:, : len(grid)].max(axis=1, keepdims=True)
-    total -= best
-    loglik = total[:, : len(grid)]
-    d, low, high = _coefficient_intervals(loglik, total[:, -2], coefficients)
-    steps_of = np.zeros(len(owners), np.int64)
-    np.add.at(steps_of, row, np.diff(strided.start) - 1)
+    # the rows of each owner follow each other
+    first = np.flatnonzero(np.diff(strided.owner, prepend=-1))
+    edges = np.append(first, len(strided.owner))
+    m, k = len(first), len(grid)
+    loglik, beside, (d, low, high) = np.empty((m, k), np.float32), np.empty((m, 2)), np.empty((3, m))
+    for some in (slice(i, min(i + BLOCK_TRACKS, m)) for i in range(0, m, BLOCK_TRACKS)):
+        part = strided.part(edges[some.start], edges[some.stop])
+        total = np.column_stack([model.loglik(part, np.append(coefficients, 0.0)), model.loglik_noise(part)]) * share
+        if len(total) > some.stop - some.start:
+            total = np.add.reduceat(total, first[some] - edges[some.start])
+        total -= total[:, :k].max(axis=1, keepdims=True)
+        loglik[some], beside[some] = total[:, :k], total[:, k:]
+        d[some], low[some], high[some] = _coefficient_intervals(total[:, :k], total[:, k], coefficients)
+    n_steps = np.add.reduceat(np.diff(strided.start) - 1, first)
     return Diffusion(
-        # copies: a view would keep all of the columns
-        owners, d, low, high, steps_of, grid, loglik.astype(np.float32), total[:, -2].copy(), total[:, -1].copy(), constant,
+        strided.owner[first], d, low, high, n_steps, grid, loglik, beside[:, 0].copy(), beside[:, 1].copy(), constant,
         chosen={**chosen, "stride_frames": Used(stride, "measured"), "correlation_doubt": Used(round(apart.doubt, 4), "measured")},
         notices=notices,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from nta import medium
+from nta.blocks import ROWS, blocks, expect, mix
 from nta.density import Density, expectation_steps, fit_density, likelihood_bounds, refit
 from nta.diffusion import DROP_95, Diffusion, size_grid_nm
 from nta.errors import Notice
@@ -23,7 +24,7 @@ REPLICATES = 200
 # time in view of a visitor goes like |N(0, 1)| (local time of Brownian motion): E[X^2] / E[X]^2, by which unequal visits lower the
 # number of independent particles
 UNEVENNESS = np.pi / 2
-ROWS = 4096  # tracks at a time
+FEW = 4096  # tracks whose likelihoods are kept in double precision: to convert them for every sum takes longer than it saves memory
 LIVE = 30.0  # e^-30 of the largest cell is nothing
 EMPTYING_STEPS, LOOK_STEPS = 300, 10
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
@@ -192,25 +193,19 @@ def find_distribution(
         return empty
     problem = _problem(tracks, diffusion, presence)
     density = fit_density(problem.matrix, presence.tracks, problem.outliers)
-    posterior = problem.matrix * np.exp(density.log_number)
-    outlier = problem.outliers * density.outlier
-    total = (posterior.sum(axis=1) + outlier.sum(axis=1))[:, None]
-    posterior /= total
-    outlier /= total
+    outlier, found = _shares(problem, density)
     if np.all(outlier.sum(axis=1) > 0.5):
-        return replace(empty, posterior=posterior, outlier=outlier)
+        return replace(empty, posterior=_posterior(problem, density), outlier=outlier)
     # a visitor that leaves no track is no evidence
     per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
-    counts = _resampled_counts(posterior, per_particle, settings.distribution.seed)
-    independent, diffusing = float(np.sum(posterior / per_particle)), float(posterior.sum())
-    posterior = posterior.astype(np.float32)  # half the room, while the most is taken
-    drawn = _replicates(problem, presence.tracks, density, counts)
+    independent = float(found @ (1 / per_particle))
+    drawn = _replicates(problem, presence.tracks, density, _resampled_counts(problem, density, per_particle, settings.distribution.seed))
     weights = np.array([d.weight for d in drawn])
     in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
     rng = np.random.default_rng([settings.distribution.seed, 1])
-    typical = diffusing / independent
-    moving = problem.matrix[outlier.sum(axis=1) < 0.5]
-    peaks = _name_peaks(fit_mixture(moving, presence.tracks, np.log(grid), density.weight, typical))
+    typical = float(found.sum()) / independent
+    moving = (outlier.sum(axis=1) < 0.5).astype(float)
+    peaks = _name_peaks(fit_mixture(problem.matrix, presence.tracks, np.log(grid), density.weight, typical, moving))
     unweighted = density.weight * presence.tracks
     return Distribution(
         grid_nm=grid,
@@ -222,7 +217,7 @@ def find_distribution(
         raw_nm=raw,
         number_in_view=_intervals(in_view[:1], in_view[1:, None], in_view[1:, None])[0],
         peaks=peaks,
-        posterior=posterior,
+        posterior=_posterior(problem, density),
         outlier=outlier,
         independent_particles=independent,
         emptiable=_emptiable(problem, presence.tracks, density, typical, scale_sd),
@@ -245,31 +240,55 @@ def _name_peaks(mixture: Mixture) -> tuple[Peak, ...]:
 
 def _problem(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> _Problem:
     span = span_frames(tracks)[diffusion.track]
-    log_matrix = diffusion.loglik.astype(float)
-    for first in range(0, len(span), ROWS):
-        log_matrix[first : first + ROWS] += presence.log_tracks[span[first : first + ROWS]]
     # something stuck stays for any time; a chain of chance links goes on with even odds
     log_outlier = np.column_stack(
         [diffusion.loglik_immobile - np.log(tracks.spots.n_frames), diffusion.loglik_noise - np.log(2.0) * (span - span.min() + 1)]
     )
-    best = np.maximum(log_matrix.max(axis=1), log_outlier.max(axis=1))[:, None]
-    log_matrix -= best
-    return _Problem(np.exp(log_matrix, out=log_matrix), np.exp(log_outlier - best))
+    matrix = np.empty(diffusion.loglik.shape, float if len(diffusion) <= FEW else np.float32)
+    least = np.log(np.finfo(matrix.dtype).tiny)  # smaller numbers are slow
+    for rows, log_matrix in blocks(diffusion.loglik):
+        log_matrix = log_matrix + presence.log_tracks[span[rows]]
+        best = np.maximum(log_matrix.max(axis=1), log_outlier[rows].max(axis=1))[:, None]
+        matrix[rows] = np.exp(np.where(log_matrix - best > least, log_matrix - best, -np.inf))
+        log_outlier[rows] -= best
+    return _Problem(matrix, np.exp(log_outlier))
 
 
-def _resampled_counts(posterior: np.ndarray, tracks_per_particle: np.ndarray, seed: int) -> np.ndarray:
+def _shares(problem: _Problem, density: Density) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability that each track is something else, (m, 2), and how many tracks there are of each size, (k,)."""
+    number, once = np.exp(density.log_number), np.ones(len(problem.matrix))
+    outlier = problem.outliers * density.outlier
+    outlier /= (mix(problem.matrix, number) + outlier.sum(axis=1))[:, None]
+    return outlier, number * expect(problem.matrix, problem.outliers, once, number, density.outlier)[1]
+
+
+def _posterior(problem: _Problem, density: Density) -> np.ndarray:
+    """Return the probability of each size for each track, (m, k) float32."""
+    posterior = np.empty(problem.matrix.shape, np.float32)
+    for rows, some in blocks(problem.matrix):
+        found = some * np.exp(density.log_number)
+        posterior[rows] = found / (found.sum(axis=1) + problem.outliers[rows] @ density.outlier)[:, None]
+    return posterior
+
+
+def _resampled_counts(problem: _Problem, density: Density, tracks_per_particle: np.ndarray, seed: int) -> np.ndarray:
     """Return (b, m) how often each track counts in each replicate: a bootstrap over particles, not over tracks.
 
     One particle comes back many times, and nobody knows which tracks are one particle's. A size is drawn for each track from its
     posterior, the tracks are sorted by it and cut into runs of as many as a particle of that size makes; runs are resampled.
     """
     rng = np.random.default_rng([seed, 0])
-    cumulative = np.cumsum(posterior, axis=1)
-    cumulative /= np.maximum(cumulative[:, -1:], 1e-300)
-    counts = np.empty((REPLICATES, len(posterior)), np.uint16)
+    n_tracks, n_sizes = problem.matrix.shape
+    cumulative = np.empty((n_tracks, n_sizes), np.float32)
+    for rows, some in blocks(problem.matrix):
+        total = np.cumsum(some * np.exp(density.log_number), axis=1)
+        cumulative[rows] = total / np.maximum(total[:, -1:], 1e-300)
+    counts = np.empty((REPLICATES, n_tracks), np.uint8)
     for b in range(REPLICATES):
-        size = np.minimum((cumulative < rng.random(len(posterior))[:, None]).sum(axis=1), posterior.shape[1] - 1)
-        order = np.lexsort((rng.random(len(size)), size))
+        at = np.asarray(rng.random(n_tracks), np.float32)[:, None]
+        size = np.concatenate([np.count_nonzero(cumulative[i : i + ROWS] < at[i : i + ROWS], axis=1) for i in range(0, n_tracks, ROWS)])
+        size = np.minimum(size, n_sizes - 1)
+        order = np.lexsort((rng.random(n_tracks), size))
         run = np.floor(np.cumsum(1.0 / tracks_per_particle[size[order]]) + rng.random()).astype(int)
         run -= run[0]
         n_runs = run[-1] + 1
@@ -278,10 +297,15 @@ def _resampled_counts(posterior: np.ndarray, tracks_per_particle: np.ndarray, se
     return counts
 
 
+def _live(density: Density) -> slice:
+    """Return the cells where there is anything."""
+    live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
+    return slice(int(live[0]), int(live[-1]) + 1)
+
+
 def _replicates(problem: _Problem, expected: np.ndarray, density: Density, counts: np.ndarray) -> list[Density]:
     """Refit the density to each set of counts, on the cells where there is anything."""
-    live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
-    cells = slice(live[0], live[-1] + 1)
+    cells = _live(density)
     near = Density(density.log_number[cells], density.outlier, density.strength)
     drawn = []
     for fit in refit(problem.matrix[:, cells], expected[cells], problem.outliers, counts, near):
@@ -321,21 +345,20 @@ def _emptiable(
 
     The edges give way by what the scale of all diameters is uncertain.
     """
-    live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
+    live = _live(density)
     matrix, expected, log_number, grid = problem.matrix[:, live], expected[live], density.log_number[live], size_grid_nm()[live]
-    # not all of the problem, which would be kept as long as the test
-    outliers, other, once = problem.outliers, np.maximum(density.outlier, 1e-9), np.ones(len(matrix))
+    once = np.ones(len(matrix))
     slack = float(np.exp(1.96 * scale_sd))
 
     def climb(allowed: np.ndarray) -> Iterator[tuple[float, float]]:
         """Yield from time to time what the likelihood has come to, and what it will never exceed."""
-        args = np.ascontiguousarray(matrix[:, allowed]), expected[allowed], outliers, once
-        at = np.exp(np.maximum(log_number, log_number.max() - 12))[allowed], other
+        args = matrix, expected, problem.outliers, once
+        at = np.where(allowed, np.exp(np.maximum(log_number, log_number.max() - 12)), 0.0), np.maximum(density.outlier, 1e-9)
         for _ in range(EMPTYING_STEPS // LOOK_STEPS):
             at = expectation_steps(*args, *at, LOOK_STEPS)
             yield likelihood_bounds(*args, *at)
 
-    *_, (full, _) = climb(np.ones(len(live), bool))
+    *_, (full, _) = climb(np.ones(len(grid), bool))
     least = full - DROP_95 * tracks_per_particle
 
     def test(inside: np.ndarray) -> bool:

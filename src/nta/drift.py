@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from nta.errors import Notice
+from nta.spots import Spots
 from nta.tracks import Tracks
 from nta.video import Calibration
 
@@ -56,20 +57,34 @@ ROWS = 50_000  # places at a time
 class _Links:
     """Displacements between successive frames, ordered by track, then frame.
 
-    `frame` is the later one's, (n,); `track`, (n,); `at_px` the middle of the step and `step_px` the step, (n, 2); `follows` tells of all
-    rows but the last whether the next one is the same particle's next step, (n - 1,).
+    `spots` are those of the tracks, `row` is the later one's, (n,), and `frame` its; `track`, (n,); `step_px` the step, (n, 2); `follows`
+    tells of all rows but the last whether the next one is the same particle's next step, (n - 1,).
     """
 
-    n_frames: int
+    spots: Spots
+    row: np.ndarray
     frame: np.ndarray
     track: np.ndarray
-    at_px: np.ndarray
     step_px: np.ndarray
     follows: np.ndarray
 
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Return the sums of (n, 2) `values` over the links of each frame, (n_frames, 2)."""
-        return np.column_stack([np.bincount(self.frame, v, minlength=self.n_frames) for v in values.T])
+    @property
+    def n_frames(self) -> int:
+        return self.spots.n_frames
+
+    @property
+    def at_px(self) -> np.ndarray:
+        """(n, 2) middles of the steps."""
+        return np.column_stack([(at[self.row] + at[self.row - 1]) / 2 for at in (self.spots.x_px, self.spots.y_px)])
+
+    def less(self, steps_px: np.ndarray, common_px: np.ndarray) -> np.ndarray:
+        """Return (n, 2) steps less what is common to each frame, (n_frames, 2)."""
+        left = common_px[self.frame]
+        return np.subtract(steps_px, left, out=left)
+
+    def sums(self, values: np.ndarray, power: int = 1) -> np.ndarray:
+        """Return the sums of (n, 2) `values` to some power over the links of each frame, (n_frames, 2)."""
+        return np.column_stack([np.bincount(self.frame, v**power, minlength=self.n_frames) for v in values.T])
 
     @property
     def count(self) -> np.ndarray:
@@ -95,7 +110,7 @@ def find_drift(tracks: Tracks, calibration: Calibration) -> Drift:
         none = np.zeros(links.n_frames)
         return Drift(none, none.copy(), links.n_frames)
     slow, leverage, window = _slow(links)
-    left = links.step_px - slow[links.frame]
+    left = links.less(links.step_px, slow)
     flow, convection, warned = _convection(links, left, calibration)
     carried = np.empty((0, 2))
     if convection:
@@ -103,19 +118,19 @@ def find_drift(tracks: Tracks, calibration: Calibration) -> Drift:
         carried = _carried(tracks, flow)
         links = replace(links, step_px=links.step_px - flow(links.at_px))
         slow, leverage, window = _slow(links)
-        left = links.step_px - slow[links.frame]
+        left = links.less(links.step_px, slow)
     shake, vibration, share = _vibration(links, left, leverage)
     notices = warned + _vibration_notice(vibration, share, calibration)
     x, y = np.cumsum(slow + shake, axis=0).T
     return Drift(x, y, min(window, links.n_frames), share, vibration, convection, carried, notices)
 
 
-def without_drift(tracks: Tracks, drift: Drift) -> tuple[np.ndarray, np.ndarray]:
-    """Return the spots' x and y in px less the drift at their frame, (n_spots,) each."""
-    frame = tracks.spots.frame
-    x, y = tracks.spots.x_px - drift.x_px[frame], tracks.spots.y_px - drift.y_px[frame]
+def without_drift(tracks: Tracks, drift: Drift, inside: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y in px of the spots, or of those `inside`, less the drift at their frame."""
+    frame = tracks.spots.frame[inside]
+    x, y = tracks.spots.x_px[inside] - drift.x_px[frame], tracks.spots.y_px[inside] - drift.y_px[frame]
     if len(drift.carried_px):
-        x, y = x - drift.carried_px[:, 0], y - drift.carried_px[:, 1]
+        x, y = x - drift.carried_px[inside, 0], y - drift.carried_px[inside, 1]
     return x, y
 
 
@@ -130,12 +145,19 @@ def _carried(tracks: Tracks, flow: Callable[[np.ndarray], np.ndarray]) -> np.nda
 
 
 def _links(tracks: Tracks) -> _Links:
-    spots, track = tracks.spots, tracks.track_of_spot
-    at = np.column_stack([spots.x_px, spots.y_px])
-    linked = (np.diff(track) == 0) & (np.diff(spots.frame) == 1)
-    frame, owner = spots.frame[1:][linked].astype(np.int64), track[1:][linked]
-    follows = (np.diff(owner) == 0) & (np.diff(frame) == 1)
-    return _Links(spots.n_frames, frame, owner, ((at[1:] + at[:-1]) / 2)[linked], np.diff(at, axis=0)[linked], follows)
+    spots = tracks.spots
+    linked = np.diff(spots.frame, prepend=-2) == 1
+    linked[tracks.start[:-1]] = False
+    row = np.flatnonzero(linked)
+    frame, track = (
+        spots.frame[row],
+        np.repeat(np.arange(len(tracks), dtype=np.int32), np.add.reduceat(linked, tracks.start[:-1], dtype=int)),
+    )
+    follows = (np.diff(track) == 0) & (np.diff(frame) == 1)
+    step = np.empty((len(row), 2))
+    for axis, at in enumerate((spots.x_px, spots.y_px)):
+        step[:, axis] = at[row] - at[row - 1]
+    return _Links(spots, row, frame, track, step, follows)
 
 
 def _slow(links: _Links) -> tuple[np.ndarray, np.ndarray, int]:
@@ -169,7 +191,7 @@ def _slow(links: _Links) -> tuple[np.ndarray, np.ndarray, int]:
     # the ends of an even window have 4 times the leverage of its middle; beyond that the line would be continued to where nothing is seen
     straight = (leverage <= 5 / some) & (steps >= FEWEST_STEPS)
     if whole:
-        _, diffusive = _covariances(links, links.step_px - mean[links.frame])
+        _, diffusive = _covariances(links, links.less(links.step_px, mean))
         sure = slope**2 * spread[:, None] > SIGNIFICANT_SD**2 * diffusive
         slope = np.where(sure, slope, 0.0)
         straight &= sure.any(axis=1)
@@ -185,7 +207,7 @@ def _covariances(links: _Links, steps: np.ndarray) -> tuple[np.ndarray, np.ndarr
     Blur and localisation error correlate successive steps and no others (Berglund 2010).
     """
     variance = np.einsum("ij,ij->j", steps, steps) / len(steps)
-    neighbour = np.einsum("ij->j", links.neighbours(steps)) / max(np.count_nonzero(links.follows), 1)
+    neighbour = np.einsum("ij,ij,i->j", steps[:-1], steps[1:], links.follows) / max(np.count_nonzero(links.follows), 1)
     return variance, np.clip(variance + 2 * neighbour, 0.02 * variance, 2 * variance)
 
 
@@ -202,17 +224,17 @@ def _vibration(links: _Links, left: np.ndarray, leverage: np.ndarray) -> tuple[n
     none = np.zeros((links.n_frames, 2)), (0.0, 0.0), 0.0
     if np.count_nonzero(count > 1) < FEWEST_STEPS:
         return none
-    total, squares = links.sums(left), links.sums(left**2)
+    total, squares = links.sums(left), links.sums(left, 2)
     mean = total / np.maximum(count, 1)[:, None]
     # one particle's variance, about the frames' means; then the variance in common, less what the slow flow took of it
     own = np.sum(squares - total * mean, axis=0) / np.sum(np.maximum(count - 1, 0))
-    _, diffusive = _covariances(links, left - mean[links.frame])
+    _, diffusive = _covariances(links, links.less(left, mean))
     taken = diffusive * np.sum(count * (count - 1) * leverage) / couples
     common = np.sum(total**2 - squares, axis=0) / couples + taken
     # products of different couples do not correlate, nor those of the same one, but for its next step's (blur, localisation error)
     product = links.neighbours(left)
-    same_step = np.sum(squares**2 - links.sums((left**2) ** 2), axis=0)
-    next_step = np.sum(links.sums(product) ** 2 - links.sums(product**2), axis=0)
+    same_step = np.sum(squares**2 - links.sums(left, 4), axis=0)
+    next_step = np.sum(links.sums(product) ** 2 - links.sums(product, 2), axis=0)
     error2 = 2 * (same_step + 2 * np.maximum(next_step, 0)) / couples**2
     # chance alone makes it a chi-square's departure from its mean, which reaches further up than a normal
     chance = own * np.sum(np.maximum(count - 1, 0)) / couples
@@ -253,7 +275,7 @@ def _convection(
 
     none = np.zeros_like, 0.0, ()
     count = links.count
-    apart = left - (links.sums(left) / np.maximum(count, 1)[:, None])[links.frame]  # vibration is in no difference
+    apart = links.less(left, links.sums(left) / np.maximum(count, 1)[:, None])  # vibration is in no difference
     which = np.cumsum(np.diff(links.track, prepend=links.track[0]) > 0)
     steps = np.bincount(which)
 
@@ -267,6 +289,7 @@ def _convection(
         return none
     weight = moving * steps**2 / (steps * diffusive + (variance - diffusive))
     velocity = per_track(apart)
+    del apart
     at = per_track(links.at_px)
     low, high = at.min(axis=0), at.max(axis=0)
     walk = np.sqrt(diffusive * np.median(steps[moving]))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nta.blocks import expect
+
 MOST_COMPONENTS = 4
 NARROWEST = 0.02  # of a component, in ln d
 ITERATIONS = 500
@@ -20,7 +22,14 @@ class Mixture:
     share: np.ndarray
 
 
-def fit_mixture(matrix: np.ndarray, expected: np.ndarray, ln_d: np.ndarray, start: np.ndarray, tracks_per_particle: float) -> Mixture:
+def fit_mixture(
+    matrix: np.ndarray,
+    expected: np.ndarray,
+    ln_d: np.ndarray,
+    start: np.ndarray,
+    tracks_per_particle: float,
+    count: np.ndarray | None = None,
+) -> Mixture:
     """Fit mixtures of 1 to 4 components by EM and return the one of the lowest BIC.
 
     Parameters
@@ -30,11 +39,13 @@ def fit_mixture(matrix: np.ndarray, expected: np.ndarray, ln_d: np.ndarray, star
     ln_d : (k,)
     start : (k,), number weights near which to begin
     tracks_per_particle : the log-likelihood is divided by it, since tracks of one particle are not new evidence
+    count : (m,) times each track counts; 1 unless given
     """
+    count = np.ones(len(matrix)) if count is None else count
     best: tuple[float, Mixture] | None = None
-    independent = max(len(matrix) / tracks_per_particle, 2.0)
+    independent = max(count.sum() / tracks_per_particle, 2.0)
     for n in range(1, MOST_COMPONENTS + 1):
-        fit, mixture = _em(matrix, expected, ln_d, start, n)
+        fit, mixture = _em(matrix, count, expected, ln_d, start, n)
         bic = -2 * fit / tracks_per_particle + (3 * n - 1) * np.log(independent)
         if best is None or bic < best[0]:
             best = (bic, mixture)
@@ -43,24 +54,24 @@ def fit_mixture(matrix: np.ndarray, expected: np.ndarray, ln_d: np.ndarray, star
     return Mixture(best[1].centre[order], best[1].width[order], best[1].share[order])
 
 
-def _em(matrix: np.ndarray, expected: np.ndarray, ln_d: np.ndarray, start: np.ndarray, n: int) -> tuple[float, Mixture]:
+def _em(matrix: np.ndarray, count: np.ndarray, expected: np.ndarray, ln_d: np.ndarray, start: np.ndarray, n: int) -> tuple[float, Mixture]:
     """Return the log-likelihood and the mixture of `n` components."""
     cumulative = np.cumsum(start) / start.sum()
     # the ends of the grid are no ends of a population
     edges = np.interp(np.clip(np.arange(n + 1) / n, 0.02, 0.98), cumulative, ln_d)
     centre = np.interp((np.arange(n) + 0.5) / n, cumulative, ln_d)
     width = np.maximum(np.diff(edges) / 3, 0.05)
-    number = np.full(n, len(matrix) / n / float(start @ expected / start.sum()))
-    fit = -np.inf
+    number = np.full(n, count.sum() / n / float(start @ expected / start.sum()))
+    none, fit = np.empty((len(matrix), 0)), -np.inf
     for iteration in range(ITERATIONS):
         shape = np.exp(-0.5 * ((ln_d - centre[:, None]) / width[:, None]) ** 2)
         shape /= np.maximum(shape.sum(axis=1, keepdims=True), 1e-300)
         cells = number[:, None] * shape
         total = cells.sum(axis=0)
-        mixed = np.maximum(matrix @ total, 1e-300)
-        before, fit = fit, float(np.sum(np.log(mixed)) - total @ expected)
+        reached, growth, _ = expect(matrix, none, count, total, none[0])
+        before, fit = fit, float(reached - total @ expected)
         # particles of each component in each cell, given the tracks
-        found = cells * ((matrix.T @ (1 / mixed)) / expected)
+        found = cells * (growth / expected)
         number = np.maximum(found.sum(axis=1), 1e-9)
         centre = found @ ln_d / number
         spread = np.sum(found * (ln_d - centre[:, None]) ** 2, axis=1) / number

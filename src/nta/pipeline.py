@@ -69,13 +69,13 @@ def analyze(
             kernels.load(*DETECTION)
             calibration = video.calibration
             viscosity = _viscosity_mpas(settings, calibration)
-            spots = find_spots(video, settings, threads or len(os.sched_getaffinity(0)), progress)
+            spots = [find_spots(video, settings, threads or len(os.sched_getaffinity(0)), progress)]
             source = Source(name or video.name, video.path, video.sha256(), video.n_frames, video.height, video.width, video.dtype)
             notices = video.notices
         kernels.load()
         report = progress or (lambda stage, done, total: None)
-        tracks = link_spots(spots, calibration, viscosity, settings, report)
-        del spots  # tracks have them all
+        # handed over: linking lets go of each column when it has put it in order
+        tracks = link_spots(spots.pop(), calibration, viscosity, settings, report)
         result = _size(tracks, source, calibration, viscosity, settings, report)
     return replace(result, notices=notices + result.notices)
 

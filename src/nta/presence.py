@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nta.blocks import expect, mix
 from nta.diffusion import Diffusion
 from nta.settings import Used
 from nta.tracks import Tracks
@@ -26,7 +27,7 @@ class Presence:
 
     Attributes
     ----------
-    log_tracks : (n_frames + 1, k) float64, ln of the expected number of tracks that span n frames
+    log_tracks : (n + 1, k) float64, ln of the expected number of tracks that span 0 to n frames, n being the longest there is
     tracks : (k,) float64, expected number of tracks of at least `min_frames`
     depth_um : (k,) float64, full depth in which a particle of each size is seen
     visitors_um : (k,) float64, different particles that come through in the whole video, per particle per um of depth
@@ -71,7 +72,7 @@ def find_presence(tracks: Tracks, diffusion: Diffusion, dt_s: float, min_frames:
     counts = _expected(coefficients, log_peak, threshold, width, miss, dt_s, n_frames, gap)
     depth = 2 * width * np.sqrt(2 * log_peak)
     return Presence(
-        np.log(np.maximum(counts, 1e-300)),
+        np.log(np.maximum(counts[: span.max() + 1], 1e-300)),
         counts[min_frames:].sum(axis=0),
         depth,
         # particles that cross an interval in a time T: its length and, on both sides, the mean largest excursion sqrt(4 D T / pi)
@@ -96,16 +97,15 @@ def _log_snr(tracks: Tracks, diffusion: Diffusion) -> np.ndarray:
     per_track = np.add.reduceat(log_ratio, tracks.start[:-1])[diffusion.track]
     n = tracks.n_spots[diffusion.track].astype(float)
     ln_d = np.log(diffusion.grid_nm)
-    posterior = np.exp(diffusion.loglik.astype(float))
+    likelihood = np.exp(diffusion.loglik)
+    none, once = np.empty((len(likelihood), 0)), np.ones(len(likelihood))
     weight = np.full(len(ln_d), 1 / len(ln_d))
     for _ in range(60):
-        mixed = posterior @ weight
-        weight = weight * (posterior.T @ (1 / mixed)) / len(posterior)
-    posterior = posterior * weight
-    posterior /= posterior.sum(axis=1, keepdims=True)
+        weight = weight * expect(likelihood, none, once, weight, none[0])[1] / len(likelihood)
     centre = float(np.sum(weight * ln_d))
-    first = posterior @ (ln_d - centre)
-    second = posterior @ (ln_d - centre) ** 2
+    mixed = mix(likelihood, weight)
+    first = mix(likelihood, weight * (ln_d - centre)) / mixed
+    second = mix(likelihood, weight * (ln_d - centre) ** 2) / mixed
     basis = np.column_stack([np.ones_like(first), first, second])
     # slope of 2/3 of an exponent of 3 +- 2; curvature from the camera's ceiling
     prior_mean, prior_sd = np.array([0.0, 2.0, -0.3]), np.array([10.0, 1.3, 0.5])
@@ -150,7 +150,8 @@ def _expected(
     counts = np.zeros((n_frames + 1, len(cell)))
     for k in range(len(cell)):
         counts[1:, k] = _spans(_power_products(*_symmetric(move[k], seen[k], gap, beside[k]), n_frames), gap)
-    return counts * (2 * cell)  # both halves of the sheet
+    counts *= 2 * cell  # both halves of the sheet
+    return counts
 
 
 def _spans(chance: np.ndarray, gap: int) -> np.ndarray:

@@ -59,10 +59,10 @@ def find_notices(result: Result) -> tuple[Notice, ...]:
 def _doubtful_links(tracks: Tracks) -> float:
     """Return the share of links that lead to another particle, by the chances that linking gave them; 0 where it gave none."""
     sized = (tracks.flags & np.uint32(REFUSED)) == 0
-    inside = sized[tracks.track_of_spot]
+    inside = np.repeat(sized, tracks.n_spots)
     inside[tracks.start[:-1]] = False
-    doubt = 1.0 - tracks.link_chance[inside]
-    return float(np.nan_to_num(doubt).mean()) if len(doubt) else 0.0
+    chance = tracks.link_chance[inside]
+    return 1.0 - float(np.nan_to_num(chance, copy=False, nan=1.0).mean()) if len(chance) else 0.0
 
 
 def _median_in_gap(result: Result) -> list[Notice]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -75,6 +75,7 @@ class Spots:
 MANY_REPEATS = 0.3  # of the frames; a grabber that is late now and then repeats fewer, a frame rate that is not the camera's more
 TYPICAL_OF = 17  # every so many pixels tell the typical grey level
 TOGETHER, AHEAD = 16, 2  # frames that a thread is given at a time; how often, before the first are waited for
+GROWTH = 2  # of a column that is full
 PROGRESS = Callable[[str, int, int], None]
 
 
@@ -86,6 +87,27 @@ class _Found:
     level: list[float]
     noise: list[float]
     mark: list[int]
+
+
+class _Columns:
+    """Columns of `Spots` that grow; room that is not filled yet is never touched, and so takes no memory."""
+
+    def __init__(self) -> None:
+        self.filled, self.columns = 0, dict.fromkeys(Spots.ROWS, np.empty(0))
+
+    def add(self, rows: dict[str, np.ndarray]) -> None:
+        end = self.filled + len(rows["frame"])
+        for name, some in rows.items():
+            column = self.columns[name]
+            if end > len(column) or column.dtype != some.dtype:
+                column = np.empty(max(end, GROWTH * len(column)), some.dtype)
+                column[: self.filled] = self.columns[name][: self.filled]
+                self.columns[name] = column
+            column[self.filled : end] = some
+        self.filled = end
+
+    def rows(self) -> dict[str, Any]:
+        return {name: column[: self.filled] for name, column in self.columns.items()}
 
 
 def find_spots(
@@ -114,33 +136,29 @@ def find_spots(
         mark = [hash(one.tobytes() + other.tobytes()) for one, other in zip(level, variance, strict=True)]
         return _Found(rows, (typical + look.matched.sign * levels).tolist(), (np.sqrt(variances) / look.matched.noise_gain).tolist(), mark)
 
-    found: list[_Found] = []
+    columns, levels, noises, marks = _Columns(), [], [], []
     with ThreadPoolExecutor(threads) as pool:
         look = choose_look(video, background or find_background(video, pool.map), settings, pool.map)
         typical = float(np.median(look.matched.still.ravel()[::TYPICAL_OF]))
         # a bounded look-ahead keeps memory flat, and a stop short, however long the video is
-        ahead: deque[Future[_Found]] = deque()
-        for start in range(0, video.n_frames, TOGETHER):
-            ahead.append(pool.submit(some, range(start, min(start + TOGETHER, video.n_frames))))
-            if len(ahead) < AHEAD * threads:
-                continue
-            found.append(ahead.popleft().result())
+        parts = [range(start, min(start + TOGETHER, video.n_frames)) for start in range(0, video.n_frames, TOGETHER)]
+        for part, found in zip(parts, _in_order(pool, some, parts, AHEAD * threads), strict=True):
+            columns.add(found.rows)
+            levels += found.level
+            noises += found.noise
+            marks += found.mark
             if progress is not None:
-                progress("find spots", len(found) * TOGETHER, video.n_frames)
-        found += [task.result() for task in ahead]
-        if progress is not None:
-            progress("find spots", video.n_frames, video.n_frames)
-    marks = [mark for f in found for mark in f.mark]
+                progress("find spots", part.stop, video.n_frames)
     repeats = [i + 1 for i, (a, b) in enumerate(itertools.pairwise(marks)) if a == b and _same(video, i)]
-    rows: dict[str, Any] = {name: np.concatenate([f.rows[name] for f in found]) for name in Spots.ROWS}
+    rows = columns.rows()
     if repeats:
         fresh = ~np.isin(rows["frame"], repeats)
         rows = {name: column[fresh] for name, column in rows.items()}
     polarity = Used("bright" if look.matched.sign > 0 else "dark", settings.chosen.get("polarity", "measured"))
     return Spots(
         **rows,
-        background=np.array([level for f in found for level in f.level]),
-        noise=np.array([noise for f in found for noise in f.noise]),
+        background=np.array(levels),
+        noise=np.array(noises),
         area_px=look.matched.area_px,
         repeats=np.array(repeats, np.int64),
         chosen={
@@ -150,6 +168,17 @@ def find_spots(
         },
         notices=_tell_repeats(len(repeats), video.n_frames),
     )
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[range], _Found], parts: list[range], ahead: int) -> Iterator[_Found]:
+    """Yield what is found in each part, in order; never more than `ahead` are begun or wait to be fetched."""
+    begun: deque[Future[_Found]] = deque()
+    for part in parts:
+        if len(begun) == ahead:
+            yield begun.popleft().result()
+        begun.append(pool.submit(work, part))
+    while begun:
+        yield begun.popleft().result()
 
 
 def _same(video: Video, i: int) -> bool:
@@ -189,4 +218,4 @@ def _rows(spots: np.ndarray, frame: np.ndarray) -> dict[str, np.ndarray]:
         "snr": fit.SNR,
         "width_px": fit.WIDTH,
     }
-    return {"frame": frame, **{name: np.ascontiguousarray(spots[:, c]) for name, c in columns.items()}, "flags": flags.astype(np.uint32)}
+    return {"frame": frame, **{name: spots[:, c] for name, c in columns.items()}, "flags": flags.astype(np.uint32)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,6 +33,14 @@ class Steps:
         start = np.concatenate([[0], np.cumsum(np.diff(self.start)[rows])])
         return Steps(self.x_um[take], self.y_um[take], self.frame[take], self.spot_variance_um2[take], start, self.owner[rows])
 
+    def part(self, first: int, last: int) -> Steps:
+        """Return the sub-tracks from `first` to before `last`, as views."""
+        inside = slice(self.start[first], self.start[last])
+        start = self.start[first : last + 1] - self.start[first]
+        return Steps(
+            self.x_um[inside], self.y_um[inside], self.frame[inside], self.spot_variance_um2[inside], start, self.owner[first:last]
+        )
+
     def strided(self, stride: int) -> Steps:
         """Return the sub-tracks of every `stride`-th frame, at each offset, with frames counted in strides."""
         if stride == 1:
@@ -59,19 +67,19 @@ class Steps:
 
 def gather_steps(tracks: Tracks, drift: Drift, pixel_um: float) -> Steps:
     """Gather the tracks that are not refused, drift removed; the share of the diffusion that went with a vibration is given back."""
-    x, y = without_drift(tracks, drift)
     um = pixel_um / np.sqrt(1.0 - drift.diffusion_share)
-    sized = np.flatnonzero((tracks.flags & np.uint32(REFUSED)) == 0)
-    spots = tracks.spots
-    every = Steps(
+    sized = (tracks.flags & np.uint32(REFUSED)) == 0
+    spots, n_spots = tracks.spots, tracks.n_spots
+    inside = np.repeat(sized, n_spots)
+    x, y = without_drift(tracks, drift, inside)
+    return Steps(
         x * um,
         y * um,
-        spots.frame.astype(np.int64),
-        (spots.x_sd_px**2 + spots.y_sd_px**2) / 2 * um**2,
-        tracks.start,
-        np.arange(len(tracks)),
+        spots.frame[inside].astype(np.int64),
+        (spots.x_sd_px[inside] ** 2 + spots.y_sd_px[inside] ** 2) / 2 * um**2,
+        np.append(0, np.cumsum(n_spots[sized])),
+        np.flatnonzero(sized),
     )
-    return every.some(sized) if len(sized) else replace(every, owner=sized, start=np.zeros(1, np.int64))
 
 
 @dataclass(frozen=True)

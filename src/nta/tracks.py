@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -88,12 +89,17 @@ def link_spots(
     if progress is not None:
         progress("link", 1, 2)
     order, start = _by_track(linked.particle)
-    ordered = replace(spots, **{name: getattr(spots, name)[order] for name in Spots.ROWS})
+    flow = linked.path_px[-1] / max(spots.n_frames - 1, 1)
     chance = linked.chance[order]
+    columns: dict[str, Any] = vars(spots).copy()
+    # a column at a time, so that only one is there twice where nobody else holds the spots
+    del spots
+    for name in Spots.ROWS:
+        columns[name] = columns[name][order]
+    ordered = Spots(**columns)
     cadence = find_cadence(ordered, start)
     if progress is not None:
         progress("link", 2, 2)
-    flow = linked.path_px[-1] / max(spots.n_frames - 1, 1)
     chosen = {
         "search_range_px": Used(round(float(linked.gate_px[0]), 3), "measured"),
         "gap_frames": Used(linked.gap_frames, "measured"),

@@ -1,0 +1,58 @@
+"""Likelihood matrix -> sums over all tracks: one in single precision, as many tracks have it, is summed in double by blocks of tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+ROWS = 1024  # tracks at a time, which stay in the processor's cache
+NO_SHARE = 1e-12  # of a track
+
+
+def blocks(matrix: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the rows of an (m, k) matrix in double precision: some at a time, or all at once where they are in it already."""
+    step = ROWS if matrix.dtype != float else max(len(matrix), 1)
+    for first in range(0, len(matrix), step):
+        rows = slice(first, min(first + step, len(matrix)))
+        yield rows, matrix[rows].astype(float, copy=False)
+
+
+def mix(matrix: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """Return ``matrix @ number``, (m,)."""
+    mixed = np.empty(len(matrix))
+    for rows, some in blocks(matrix):
+        mixed[rows] = some @ number
+    return mixed
+
+
+def expect(
+    matrix: np.ndarray, outliers: np.ndarray, count: np.ndarray, number: np.ndarray, other: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the log-likelihood of the tracks, and what each column of the matrix and the outliers grows by in a step of EM, (k,) and (j,).
+
+    The log-likelihood lacks the tracks that the numbers make expect, and the growth of the matrix is still to be divided by them.
+    """
+    fit, found, joined = 0.0, np.zeros(matrix.shape[1]), np.zeros(outliers.shape[1])
+    for rows, some in blocks(matrix):
+        mixed = np.maximum(some @ number + outliers[rows] @ other, 1e-300)
+        ratio = count[rows] / mixed
+        fit += float(count[rows] @ np.log(mixed))
+        found += ratio @ some
+        joined += ratio @ outliers[rows]
+    return fit, found, joined
+
+
+def add_information(found: np.ndarray, some: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray) -> None:
+    """Add to `found`, (k, k), what a block tells: the curvature of minus the log-likelihood over the ln of the numbers.
+
+    Without the part that vanishes at the truth, and in the precision of the block, `some`.
+    """
+    used = np.flatnonzero(count)
+    weighted = some[used]
+    weighted *= (np.sqrt(count[used], dtype=float) / mixed[used])[:, None].astype(some.dtype)
+    # most cells have no share in any track
+    shared = np.flatnonzero(weighted.max(axis=0, initial=0.0) * number > NO_SHARE)
+    if len(shared):
+        cells = slice(shared[0], shared[-1] + 1)
+        found[cells, cells] += (weighted[:, cells].T @ weighted[:, cells]) * (number[cells, None] * number[cells])
