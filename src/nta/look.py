@@ -375,4 +375,5 @@ def _counted(
     if matched.sign > 0 and look.light.per_grey > 0:
         noise_grey = float(np.median(look.spread)) / matched.noise_gain
         most_skew = min(most_skew, SURER * photon_skew(look.light.per_grey, noise_grey, matched.width_px) + EVEN_SKEW)
-    return count_threshold(matched, list(each(look.see, images)), hidden, relative, look.light, false_spots, most_skew, each)
+    seen = list(each(look.see, images))
+    return count_threshold(matched, seen, hidden, relative, background, look.light, false_spots, most_skew, MASKED_SNR, each)
