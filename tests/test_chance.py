@@ -153,11 +153,11 @@ def test_where_many_are_wanted_they_are_counted() -> None:
 @settings(max_examples=30)
 def test_skewness_and_kurtosis_are_those_of_the_pixels_that_are_even(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
-    noise, sd, even = rng.gamma(3.0, size=(3, n, 4)), rng.uniform(0.9, 1.1, (n, 4)), rng.random((n, 4)) < 0.8
+    noise, sd, even = rng.gamma(3.0, size=(3, n, 4)).astype(np.float32), rng.uniform(0.9, 1.1, (n, 4)), rng.random((n, 4)) < 0.8
     seen = (noise / sd)[:, even]
     seen = np.minimum(seen, OUTLIER)
     expected = (stats.skew(seen, axis=None), stats.kurtosis(seen, axis=None)) if seen.size else (0.0, 0.0)
-    assert _skew_and_kurtosis(_powers(noise, sd, even)) == pytest.approx(expected, abs=1e-6)
+    assert _skew_and_kurtosis(_powers(noise, sd, even)) == pytest.approx(expected, abs=2e-3)
 
 
 # --- counted ---
