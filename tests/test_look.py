@@ -70,6 +70,14 @@ def test_width_polarity_and_noise_are_those_of_the_film(width: float, peak: floa
     assert look.ceiling == math.inf
 
 
+def test_the_width_of_dim_spots_is_told_by_many_of_them_and_with_the_noise_of_their_light() -> None:
+    # three times the noise high, of few photons: the width of one is known to a sixth
+    films = [photons(12 + spots(60, 14, 15.0, seed=seed), 0.5, seed) for seed in range(1, 5)]
+    widths = [look_at(frames).matched.width_px for frames in films]
+    assert np.mean(widths) == pytest.approx(1.5, rel=0.02)
+    assert np.std(widths) < 0.03
+
+
 def test_an_empty_film_is_looked_at_for_bright_spots_of_one_and_a_half_px() -> None:
     for frames in (np.full((30, *SHAPE), 9, np.uint8), noisy(np.full((30, *SHAPE), 50.0))):
         look = look_at(frames)

@@ -87,7 +87,7 @@ def test_the_level_between_the_tiles_is_taken_off(tiles: tuple[int, int], top: i
     image, level = rng.normal(size=(60, 70)).astype(np.float32), rng.uniform(-20, 20, tiles)
     row_mid, col_mid = ((np.arange(n) + 0.5) * size / n - 0.25 for n, size in zip(tiles, (60, 70), strict=True))
     out = np.full((20, 70), np.nan, np.float32)
-    take_off(image, np.zeros_like(image), 1.0, level, row_mid, col_mid, top, out)
+    take_off(image, np.zeros_like(image), 1.0, level, row_mid, col_mid, top, np.zeros_like(image), 0.0, out)
     assert np.all(np.isfinite(out))
     expected = image - naive.bilinear(level, row_mid, col_mid, (60, 70))
     # between the centres of the tiles; beyond them it is a matter of taste
@@ -99,12 +99,23 @@ def test_the_level_between_the_tiles_is_taken_off(tiles: tuple[int, int], top: i
     assert out[inside] == pytest.approx(expected[top : top + 20][inside], abs=1e-4)
 
 
+TWO = np.full((2, 2), 30.0), np.array([12.0, 37.0]), np.array([14.5, 44.5])
+
+
 def test_an_even_level_leaves_the_noise() -> None:
     image = (30 + np.random.default_rng(3).normal(size=(50, 60))).astype(np.float32)
-    out = np.empty((50, 60), np.float32)
-    take_off(image, np.zeros_like(image), 1.0, np.full((2, 2), 30.0), np.array([12.0, 37.0]), np.array([14.5, 44.5]), 0, out)
+    out, nothing = np.empty((50, 60), np.float32), np.zeros((50, 60), np.float32)
+    take_off(image, nothing, 1.0, *TWO, 0, nothing, 0.0, out)
     assert out == pytest.approx(image - 30, abs=1e-5)
     # of dark particles the still image less the frame
-    still = np.full((50, 60), 90.0, np.float32)
-    take_off(image, still, -1.0, np.full((2, 2), 60.0), np.array([12.0, 37.0]), np.array([14.5, 44.5]), 0, out)
+    take_off(image, nothing + 90, -1.0, 2 * TWO[0], *TWO[1:], 0, nothing, 0.0, out)
     assert out == pytest.approx(30 - image, abs=1e-5)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_a_frame_had_of_the_still_image_is_given_back_as_far_as_the_edge(sign: float) -> None:
+    rng = np.random.default_rng(4)
+    off, edge = rng.normal(size=(50, 60)).astype(np.float32), rng.uniform(0.1, 2.0, (50, 60)).astype(np.float32)
+    out, still = np.empty((20, 60), np.float32), np.full((50, 60), 90.0, np.float32)
+    take_off(still + off, still, sign, 0 * TWO[0], *TWO[1:], 30, edge, 0.25, out)
+    assert out == pytest.approx(sign * (off + 0.25 * np.clip(off, -edge, edge))[30:], abs=1e-4)

@@ -49,6 +49,15 @@ class Background:
     noise: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
     per_grey: float = 0.0
 
+    def own_share(self) -> tuple[np.ndarray, float]:
+        """Return within what edge, (height, width) float32, a sampled frame differs from the still image by too little, and by what share.
+
+        A value of the middle half, m of n, is ``1 / m`` of the interquartile mean; without it the mean would be off by ``1 / (m - 1)`` of
+        what it differs by. Leaving one beyond the quartiles out shifts the middle half by one value, as far as one at the quartile would.
+        """
+        n = len(self.sampled)
+        return self.noise * np.float32(NormalDist().inv_cdf(0.75)), 1 / (n - 2 * (n // 4) - 1)
+
 
 def find_background(video: Video, each: EACH = map) -> Background:
     """Estimate the still image as each pixel's interquartile mean over frames spread evenly over the video.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,9 @@ NOISIER, MOST_REPEATS = 1.2, 8  # a frame's noise over that for which it was cli
 EVEN_SKEW, SURER = 0.02, 1.3  # skewness of noise that has none, as far as can be told; by how much more than the measured gain says
 UNLIKE = 2.0  # by how much more than the usual one the smallest particles are smeared
 FEWEST_SPOTS = 10  # whose widths are worth a median
+WIDTH_RANGE_PX = 0.6, 8.0  # of what can be a spot's
+SURE_WIDTH = 0.01  # to which the usual width is to be known, of it: the errors that are told of dim spots go as its square
+MEDIAN_SD = 1.25  # standard error of a median over that of a mean
 SURE = 3.0  # standard errors by which the brighter spots' own noise must be more than the dimmer ones', to be misfit
 
 
@@ -124,16 +127,21 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     first = first[: max(looked, FIRST[0])]
     for _ in range(4):
         look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum, each)
-        spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, first)])
+        (spots, tells), shown = _all_of(each(look.spots_and_tells, first)), first
         if len(spots) < FEWEST_SPOTS:
-            spots = np.concatenate([fits[0] for fits in each(look.spots_and_tells, images)])
+            (spots, tells), shown = _all_of(each(look.spots_and_tells, images)), images
         if len(spots) < FEWEST_SPOTS:
             break
-        refined = float(np.clip(_usual_width(spots), 0.6, 8.0))
+        refined = _usual_width(spots)
         done = abs(refined / width - 1) < 0.02
         width = refined
         if done:
             break
+    if FEWEST_SPOTS <= len(spots) < (wanted := _spots_for_width(spots)):
+        # those few settle the filter, on which a spot's own width hardly depends; to know it takes more, and the noise of their light
+        look = replace(look, light=Light(_light(spots, tells, look, background).per_grey))
+        more = images[:: max(1, math.floor(len(images) * len(spots) / (len(shown) * wanted)))]
+        width = _usual_width(_all_of(each(look.spots_and_tells, more))[0])
     asked = settings.spots.false_spots_per_frame
     # a frame that is much noisier is no example
     factors = list(each(lambda image: look.see(image).factor, images))
@@ -210,13 +218,30 @@ def _usual_width(spots: np.ndarray) -> float:
     """
     from nta.kernels.fit import WIDTH, X_SD
 
-    return float(np.median(np.hypot(spots[:, WIDTH], spots[:, X_SD])))
+    return float(np.clip(np.median(np.hypot(spots[:, WIDTH], spots[:, X_SD])), *WIDTH_RANGE_PX))
+
+
+def _spots_for_width(spots: np.ndarray) -> float:
+    """Return how many spots it takes to know their median width to `SURE_WIDTH`, by how they scatter."""
+    from nta.kernels.fit import WIDTH
+
+    return (MEDIAN_SD * _scatter(np.log(spots[:, WIDTH])) / SURE_WIDTH) ** 2
+
+
+def _scatter(values: np.ndarray) -> float:
+    """Return the SD of values by their median absolute deviation."""
+    return MAD_TO_SD * float(np.median(np.abs(values - np.median(values))))
 
 
 def _with_light(look: Look, fits: Sequence[tuple[np.ndarray, np.ndarray]], background: Background) -> Look:
     """Measure what spots are like on those of some images, fitted singly."""
-    spots, tells = (np.concatenate(part) for part in zip(*fits, strict=True))
-    return replace(look, light=_light(spots, tells, look, background))
+    return replace(look, light=_light(*_all_of(fits), look, background))
+
+
+def _all_of(fits: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return spots of all images, and what tells their light."""
+    spots, tells = zip(*fits, strict=True)
+    return np.concatenate(spots), np.concatenate(tells)
 
 
 def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Background) -> Light:
@@ -241,8 +266,7 @@ def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Backgro
         s = 0.5 * (low + high)
         low, high = (low, s) if np.median(square / (2 * (s**2 + SLACK / information))) <= np.log(2) else (s, high)
     stretch = UNLIKE * high if low > 0 else 0.0
-    widths = np.log(spots[bright, WIDTH])
-    scatter = MAD_TO_SD * float(np.median(np.abs(widths - np.median(widths))))
+    scatter = _scatter(np.log(spots[bright, WIDTH]))
     # what is two has more about it than noise
     one = square * information <= STRETCHED * (1 + stretch**2 * information)
     spots, tells, bright = spots[one], tells[one], bright[one]
@@ -253,7 +277,7 @@ def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Backgro
         misfit2 = np.median((own - per_grey)[bright] / height[bright])
     else:
         rise, higher = (float(np.median(of[bright]) - np.median(of[~bright])) for of in (own, height))
-        chance = 1.25 * MAD_TO_SD * np.sqrt(sum(np.median(np.abs(of - np.median(of))) ** 2 / len(of) for of in (own[bright], own[~bright])))
+        chance = MEDIAN_SD * math.sqrt(sum(_scatter(of) ** 2 / len(of) for of in (own[bright], own[~bright])))
         # no more than leaves a gain that is none
         misfit2 = min(rise / higher, float(np.median((own / height)[bright]))) if rise > SURE * chance else 0.0
         per_grey = float(np.median(own)) - misfit2 * float(np.median(height))
@@ -379,4 +403,5 @@ def _counted(
     if matched.sign > 0 and look.light.per_grey > 0:
         noise_grey = float(np.median(look.spread)) / matched.noise_gain
         most_skew = min(most_skew, SURER * photon_skew(look.light.per_grey, noise_grey, matched.width_px) + EVEN_SKEW)
-    return count_threshold(matched, list(each(look.see, images)), hidden, look.relative, look.light, false_spots, most_skew, each)
+    seen = list(each(look.see, images))
+    return count_threshold(matched, seen, hidden, look.relative, background, look.light, false_spots, most_skew, MASKED_SNR, each)

@@ -20,23 +20,28 @@ def take_off(
     row_mid: np.ndarray,
     col_mid: np.ndarray,
     top: int,
+    edge: np.ndarray,
+    share: float,
     out: np.ndarray,
 ) -> None:
     """Write ``sign * (frame - still)``, of the rows from `top` on, less the level into `out`; compiled for each pixel type met.
 
-    The level is interpolated between the tiles' centres, which are given in px.
+    The level is interpolated between the tiles' centres, which are given in px. The still image is taken as it were without the frame:
+    `share` of what the frame differs by, within `edge`, (height, width) float32, of it, was its own.
     """
     upper, lower = np.empty(frame.shape[1], np.float32), np.empty(frame.shape[1], np.float32)
-    factor, tile = np.float32(sign), -1
+    factor, own, tile = np.float32(sign), np.float32(share), -1
     for r in range(out.shape[0]):
-        i, share = tile_row(row_mid, top + r)
+        i, part = tile_row(row_mid, top + r)
         if i != tile:
             tile = i
             level_along(level[i], col_mid, upper)
             level_along(level[min(i + 1, len(row_mid) - 1)], col_mid, lower)
-        row, line, below = out[r], frame[top + r], still[top + r]
+        row, line, below, most = out[r], frame[top + r], still[top + r], edge[top + r]
         for c in range(len(row)):
-            row[c] = factor * (np.float32(line[c]) - below[c]) - (upper[c] + share * (lower[c] - upper[c]))
+            off = np.float32(line[c]) - below[c]
+            off += own * min(max(off, -most[c]), most[c])
+            row[c] = factor * off - (upper[c] + part * (lower[c] - upper[c]))
 
 
 @jit("void(float32[:,::1], uint8[:,::1], uint64, float32[:,::1])", **JIT)
