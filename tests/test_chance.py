@@ -14,7 +14,6 @@ from nta.background import Background
 from nta.chance import (
     FEWEST,
     LEAST,
-    LOW,
     OUTLIER,
     TAIL,
     TILTS,
@@ -45,7 +44,7 @@ def test_threshold_is_never_below_three_and_falls_with_what_is_allowed(false_spo
 
 # --- the tail ---
 
-WIDTH_PX = 1.5
+WIDTH_PX, LOW = 1.5, 2.8
 
 
 def heights(rng: np.random.Generator, n: float, skew: float) -> tuple[np.ndarray, Any]:

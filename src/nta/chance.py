@@ -11,12 +11,12 @@ from nta.matched import Light, MatchedFilter, Seen, spread_of
 
 LEAST = 3.0  # no lower threshold, whatever is asked for
 BAND_PX = 96  # height of the strips in which noise is made: they and their filtered images stay in the processor's cache
-AREA_PX = 3_000_000  # of noise looked at: the thousandth height is then half a unit to one and a half below the threshold
+AREA_PX = 1_500_000  # of noise looked at: the last height that is carried on is then one to two units below the threshold
 SPREAD_OF = 6  # images of a strip, in which its noise is guessed to 2 %, before all tell it
-SKEW_EVERY = 8  # of the images, whose pixels tell skewness to 0.005
+SKEW_EVERY = 4  # of the images, whose pixels tell skewness to 0.005
 RIMS = 3  # of the rim's width that are left out along the edges, where there is room for it
-LOW = 2.8  # where spots of noise are counted from: they are many, and their number already falls as that of high ones
-TAIL, FEWEST = 1000, 50  # highest ones that are carried on, known to 3 %, and fewest
+TAIL, FEWEST = 500, 50  # highest ones that are carried on, known to 4 %, and fewest
+MORE = 2.0  # times as many as are carried on there would be of Gaussian noise where spots are counted from
 LEAST_SKEW, MOST_SKEW = -0.1, 0.2  # of the filtered noise: from what is cut off above to very few photons
 OUTLIER = 8.0  # SD of a pixel; more is no noise, and a spot of one pixel is none
 PHOTONS = 0.5, 1.0  # share of the noise that the skewed part may have: read noise as much as photons', and photons alone
@@ -80,7 +80,7 @@ def count_threshold(
     height, width = matched.shape
     step, rim = matched.step, matched.rim_px
     gaussian = gaussian_threshold(false_spots, matched.area_px, matched.width_px)
-    low = min(LOW, gaussian)
+    low = min(gaussian_threshold(MORE * TAIL, AREA_PX, matched.width_px), gaussian)
     # particles in the rim are not known, and their light reaches inwards
     above, left = (max(min(RIMS * rim, (n - 2 * BAND_PX) // 2), rim) for n in (height, width))
     tall = min(-(-BAND_PX // step) * step, height)
@@ -88,10 +88,10 @@ def count_threshold(
     margin = tuple(slice(n // step, -(n // step) or None) for n in (rim, left))
     row_mid, col_mid = matched.row_mid * step + (step - 1) / 2, matched.col_mid * step + (step - 1) / 2
     edge, own = background.own_share()
+    strip = MatchedFilter(matched.width_px, np.zeros((tall, width), np.float32), 1)
 
     def search(top: int) -> tuple[np.ndarray, float, np.ndarray]:
         """Return heights of what is found in the noise of a strip, its area, and sums of its pixels' powers; none if some have no noise."""
-        strip = MatchedFilter(matched.width_px, np.zeros((tall, width), np.float32), 1)
         value = np.empty((len(seen), tall, width), np.float32)
         for k, one in enumerate(seen):
             take_off(one.frame, matched.still, float(matched.sign), one.level, row_mid, col_mid, top, edge, own, value[k])
