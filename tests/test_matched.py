@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_calls import maxima_of
 
 from nta.kernels.fit import COLUMNS, SNR, X, Y
 from nta.kernels.maxima import BETWEEN, GUESSED
@@ -97,7 +98,7 @@ def test_noise_gain_is_what_white_noise_keeps(width_px: float) -> None:
 @pytest.mark.parametrize("sd", [0.01, 1.0, 50.0])
 def test_levels_of_an_even_image(sd: float) -> None:
     matched = plain(1.5, (190, 250))
-    level, variance = matched.levels(np.full(matched.grid, 7.25, np.float32), even(matched, sd))
+    level, variance = matched.levels(np.full(matched.grid, 7.25, np.float32), even(matched, sd))[:2]
     assert matched.tiles == level.shape == variance.shape == (2, 3)
     assert np.all(level == 7.25)
     assert not variance.any()
@@ -109,7 +110,7 @@ def test_levels_of_noise_are_those_of_a_gaussian_that_lost_its_tails(width_px: f
     matched = plain(width_px, (320, 400))
     sd = 3 * matched.noise_gain
     frames = [matched.filter((40 + 3 * rng.normal(size=(320, 400))).astype(np.float32)).copy() for _ in range(6)]
-    levels, variances = zip(*(matched.levels(frame, even(matched, sd)) for frame in frames), strict=True)
+    levels, variances, _ = zip(*(matched.levels(frame, even(matched, sd)) for frame in frames), strict=True)
     independent = 80 * 80 / (4 * math.pi * width_px**2)  # points in a tile
     assert np.mean(levels) == pytest.approx(40, abs=4 * sd / math.sqrt(independent * np.size(levels)))
     assert np.std(levels) == pytest.approx(sd / math.sqrt(independent), rel=0.3)
@@ -127,7 +128,7 @@ def test_levels_of_a_slope_are_those_at_the_tiles_centres() -> None:
     matched = plain(1.5, (160, 240))
     y, x = np.mgrid[: matched.grid[0], : matched.grid[1]]
     image = (5 + 0.02 * x - 0.0137 * y).astype(np.float32)
-    level, variance = matched.levels(image, even(matched, 10.0))
+    level, variance = matched.levels(image, even(matched, 10.0))[:2]
     # every second row of a tile is looked at: half a row off
     expected = 5 + 0.02 * matched.col_mid - 0.0137 * (matched.row_mid[:, None] - 0.5)
     assert level == pytest.approx(expected, abs=0.006)
@@ -150,8 +151,8 @@ def test_particles_are_clipped_out_of_the_levels() -> None:
     noise = 20 + 2 * rng.normal(size=(240, 240))
     spots = naive.add_gaussians(np.zeros((240, 240)), *rng.uniform(5, 235, (2, 60)), np.full(60, 1.5), np.full(60, 400.0))
     sd = 2 * matched.noise_gain
-    before = matched.levels(matched.filter(noise.astype(np.float32)), even(matched, sd))
-    after = matched.levels(matched.filter((noise + spots).astype(np.float32)), even(matched, sd))
+    before = matched.levels(matched.filter(noise.astype(np.float32)), even(matched, sd))[:2]
+    after = matched.levels(matched.filter((noise + spots).astype(np.float32)), even(matched, sd))[:2]
     # of a spot 530 SD high and 2.1 px wide the ring from 6.8 to 8.2 px stays, some 1.1 SD high: 7 % of the points
     assert np.mean(after[0] - before[0]) == pytest.approx(0.076 * sd, rel=0.4)
     assert np.abs(after[0] - before[0]).max() < 0.2 * sd
@@ -186,8 +187,7 @@ def maxima(
     matched: MatchedFilter, filtered: np.ndarray, noise: np.ndarray, threshold: float, level: np.ndarray | None = None
 ) -> np.ndarray:
     level = np.zeros(matched.tiles) if level is None else level
-    seen = Seen(np.zeros(matched.shape, np.uint8), filtered, level, np.ones(matched.tiles))
-    return matched.maxima(seen, noise, threshold).copy()
+    return maxima_of(matched, Seen(np.zeros(matched.shape, np.uint8), filtered, level, np.ones(matched.tiles)), noise, threshold)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(WIDTHS_PX), st.integers(20, 230), st.integers(20, 230), st.booleans())
@@ -201,7 +201,7 @@ def test_maxima_are_those_of_a_search_point_by_point(seed: int, width_px: float,
     noise = rng.uniform(0.5, 1.5, matched.grid).astype(np.float32)
     level = rng.normal(scale=0.3, size=matched.tiles)
     seen = Seen(np.zeros((height, width), np.uint8), filtered, level, np.ones(matched.tiles), 1.1)
-    found = matched.maxima(seen, noise, 1.51)
+    found = maxima_of(matched, seen, noise, 1.51)
     rim = max(1, matched.rim_px // matched.step - 1)
     wide = naive.bilinear(level, matched.row_mid, matched.col_mid, matched.grid)
     expected = naive.find_maxima(filtered, wide, 1.1 * noise, 1.51, matched.step, rim, BETWEEN, GUESSED)
@@ -274,7 +274,7 @@ def test_results_do_not_depend_on_the_thread() -> None:
 
     def one(frame: np.ndarray) -> list[bytes]:
         seen = matched.see(frame, even(matched, 2 * matched.noise_gain))
-        parts = [seen.filtered, seen.level, seen.variance, matched.maxima(seen, noise, 4.0)]
+        parts = [seen.filtered, seen.level, seen.variance]
         told = [part.tobytes() for part in parts]
         return told + [part.tobytes() for part in matched.fit(seen, noise, 4.0, light)]
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_calls import maxima_of
 
 from nta.kernels import doubles, fit, maxima, spots
-from nta.matched import CRUMBS, Light, MatchedFilter
+from nta.kernels.frame import CRUMBS
+from nta.matched import Light, MatchedFilter, Seen
 
 WIDTH = 1.5
 SHAPE = (64, 72)
@@ -39,9 +41,8 @@ def fitted(
     matched = MatchedFilter(WIDTH, np.zeros(frame.shape, np.float32), 1)
     seen = matched.see(frame, np.full(matched.tiles, matched.noise_gain, np.float32))
     level = np.zeros_like(seen.level)
-    found = matched.maxima(
-        type(seen)(frame, seen.filtered, level, seen.variance), np.full(matched.grid, matched.noise_gain, np.float32), threshold
-    )
+    noise = np.full(matched.grid, matched.noise_gain, np.float32)
+    found = maxima_of(matched, Seen(frame, seen.filtered, level, seen.variance), noise, threshold)
     found = np.ascontiguousarray(found[::-1] if backwards else found)
     model = np.zeros(frame.shape, np.float32)
     capacity = 2 * len(found) + 1

@@ -1,10 +1,15 @@
-"""TIFF -> its chain of page directories, and where the pixels of each page begin where that is all that differs between them."""
+"""TIFF -> its chain of page directories; where the pixels of each page begin, if that is all that differs between them; those pixels."""
 
 from __future__ import annotations
 
+import math
+import os
 import struct
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import tifffile
@@ -71,3 +76,18 @@ def find_places(tif: tifffile.TiffFile, chain: Chain) -> list[int] | None:
             return None
         places.append(place)
     return places
+
+
+def read_pixels(
+    tif: tifffile.TiffFile, lock: AbstractContextManager[Any], place: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> np.ndarray:
+    """Return the pixels of a page from `place` on, in the file's byte order; no thread waits for another where the system allows."""
+    stored = dtype.newbyteorder(tif.byteorder)
+    if not hasattr(os, "preadv"):  # not on every system
+        with lock:
+            return np.asarray(tif.filehandle.read_array(stored, math.prod(shape), place)).reshape(shape)
+    pixels = np.empty(shape, stored)
+    read = os.preadv(tif.filehandle.fileno(), [pixels.reshape(-1).view(np.uint8).data], place)
+    if read < pixels.nbytes:
+        raise OSError(f"it ends after {read} of {pixels.nbytes} bytes")
+    return pixels

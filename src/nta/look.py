@@ -65,24 +65,19 @@ class Look:
     def see(self, frame: np.ndarray) -> Seen:
         """Return a frame through the filter; of one that is much noisier than usual, what is clipped is looked at again."""
         filtered, before = self.matched.filter(frame), 1.0
-        level, variance = self.matched.levels(filtered, self.spread)
-        factor = self._factor(variance)
+        level, variance, ratio = self.matched.levels(filtered, self.spread)
+        factor = self._factor(ratio)
         for _ in range(MOST_REPEATS):
             if factor < NOISIER * before:
                 break
-            level, variance = self.matched.levels(filtered, self.spread * np.float32(factor))
-            before, factor = factor, self._factor(variance)
+            level, variance, ratio = self.matched.levels(filtered, self.spread * np.float32(factor))
+            before, factor = factor, self._factor(ratio * factor**2)
         return Seen(frame, filtered, level - self._lift, variance, factor)
 
-    def _factor(self, variance: np.ndarray) -> float:
-        """Return by how much a frame is noisier than usual: the median over its tiles, as far as that is more than chance."""
-        where, usual, chance = self._usual
-        if not len(usual):
-            return 1.0
-        ratio = variance.ravel()[where] / usual
-        ratio.sort()
-        off = float(ratio[len(ratio) // 2]) - 1.0
-        return math.sqrt(max(1.0 + off * off**2 / (off**2 + chance), 0.01))
+    def _factor(self, ratio: float) -> float:
+        """Return by how much a frame is noisier than usual, as far as that is more than chance; `ratio` is that of the tiles' variances."""
+        off = ratio / self.widened - 1.0
+        return math.sqrt(max(1.0 + off * off**2 / (off**2 + self._chance), 0.01))
 
     @functools.cached_property
     def _lift(self) -> np.ndarray:
@@ -90,12 +85,11 @@ class Look:
         return self.lifted * self.spread
 
     @functools.cached_property
-    def _usual(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """Tiles that have a variance, their variances, and the variance of the median of their ratios to a frame's."""
+    def _chance(self) -> float:
+        """Variance of the median of the tiles' variances over a frame's."""
         # of n tiles, each known to the variance of its n / (4 pi s^2) independent points
         points = self.matched.shape[0] * self.matched.shape[1] / (4 * np.pi * self.matched.width_px**2)
-        where = np.flatnonzero(self.spread > 0)
-        return where, self.widened * self.spread.ravel()[where].astype(float) ** 2, 1.57 * 2.0 / points
+        return 1.57 * 2.0 / points
 
     def at_noise(self, spread: np.ndarray) -> Look:
         """Return how to search at another noise of the tiles."""
@@ -366,7 +360,7 @@ def _relative(look: Look, background: Background) -> np.ndarray:
         return np.ones(matched.grid, np.float32)
     variance = matched.plain().filter(background.noise**2, power=2)
     spread = np.full(matched.tiles, 0.1 * max(float(np.median(variance)), 1e-30), np.float32)
-    level, _ = matched.levels(variance, spread)
+    level, _, _ = matched.levels(variance, spread)
     ratio = np.sqrt(variance / np.maximum(matched.to_grid(level), 1e-30))
     return np.where(ratio > UNEVEN, ratio, 1.0).astype(np.float32)
 

@@ -14,16 +14,13 @@ import numpy as np
 
 from nta.background import MAD_TO_SD, shares, sorting_network
 
-NEAR = 4.5  # filter widths about a maximum: its spot may be one and a half away, and is fitted over three
-CRUMBS = 6.0  # about a spot: it may have been in the model on the other side of its maximum
-WIDE = 8.5  # about a spot that may be two: the second may be five and a half away
 CUT = 2.3  # filter widths, up to the middle between two pixels; what is beyond would add 0.1 % to the squared signal-to-noise, an axis
 TILE_PX = 80  # the level of a tile is then known to a tenth of the filtered noise
 MOST_BEYOND = 1.3  # by which noise may differ at an edge from that of the outermost tile
 SETTLING, SETTLED = 4, 2  # rounds of clipping at three SD, after which it is within 1 % of where it ends; from another frame's SD on
 
 
-NOTHING = np.empty((0, 0), np.float32)
+NONE = tuple(np.empty((0, 0), dtype) for dtype in (np.uint8, np.uint16, np.float32))
 
 
 @dataclass(frozen=True)
@@ -172,32 +169,18 @@ class MatchedFilter:
         The filtered image is the calling thread's own, and holds until it calls any filter again.
         """
         filtered = self.filter(frame)
-        return Seen(frame, filtered, *self.levels(filtered, spread))
+        return Seen(frame, filtered, *self.levels(filtered, spread)[:2])
 
     def residual(self, frame: np.ndarray) -> np.ndarray:
         """Return a frame with sign and still background taken off, (height, width) float32."""
         return np.float32(self.sign) * (frame.astype(np.float32) - self.still)
 
-    def levels(self, filtered: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return level and variance of each tile of a filtered image, particles clipped."""
+    def levels(self, filtered: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return level and variance of each tile of a filtered image, particles clipped, and the usual variance in squares of `spread`."""
         from nta.kernels.filter import find_levels
 
         level, variance = np.empty(self.tiles), np.empty(self.tiles)
-        find_levels(filtered, spread, self.row_edge, self.col_edge, _order(), level, variance)
-        return level, variance
-
-    def maxima(self, seen: Seen, noise: np.ndarray, threshold: float) -> np.ndarray:
-        """Return what seems to stand `threshold` times the noise over the level, the highest first.
-
-        (n, 5): x and y in px, height over the level, level, noise; `noise` is the usual one, (rows, columns) float32. The array is the
-        calling thread's own, and holds until it calls any filter again.
-        """
-        from nta.kernels.maxima import find_maxima
-
-        found = _room("found", (seen.filtered.size // 4 + 1, 5), np.float64)
-        rim = max(1, self.rim_px // self.step - 1)  # the peak may be on this side of the rim, the nearest point beyond
-        n = find_maxima(seen.filtered, seen.level, self.row_mid, self.col_mid, noise, seen.factor, threshold, self.step, rim, found)
-        return found[:n]
+        return level, variance, find_levels(filtered, spread, self.row_edge, self.col_edge, _order(), level, variance)
 
     def fit(
         self, seen: Seen, noise: np.ndarray, threshold: float, light: Light, ceiling: float = math.inf
@@ -209,34 +192,17 @@ class MatchedFilter:
         noise : (rows, columns) float32, usual one of a filtered frame
         ceiling : least of ``sign * grey`` at which a pixel is saturated
         """
-        from nta.kernels.doubles import find_doubtful, look_again
-        from nta.kernels.filter import subtract
-        from nta.kernels.fit import COLUMNS, DIAGNOSTICS
-        from nta.kernels.spots import fit_spots, wipe
+        from nta.kernels.frame import find_in_frame
 
-        found = self.maxima(seen, noise, threshold)
-        residual, model = _room("residual", self.shape), _room("model", self.shape)
-        of_frame = seen.frame, self.still, float(self.sign), ceiling
-        clipped = subtract(*of_frame, found, int(NEAR * self.width_px) + 2, residual)
-        most = self._most(ceiling) if clipped else NOTHING
-        capacity = 2 * len(found) + 1
-        spots, tells, parent = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS)), np.empty(capacity, np.int64)
-        told = 1.0 / self.noise_gain, threshold, self.width_px, light.per_grey, light.misfit
-        lone = np.empty(capacity, np.uint8)
-        prior, out = 1.0 / light.width_sd**2, (self.rim_px, spots, tells, parent, lone)
-        n = fit_spots(residual, model, most, found, len(found), *told, prior, *out)
-        doubtful = np.empty(n, np.int64)
-        m = find_doubtful(spots, n, self.width_px, light.stretch, doubtful) if math.isfinite(light.stretch) else 0
-        if m:
-            if subtract(*of_frame, spots[doubtful[:m], :2], int(WIDE * self.width_px) + 3, residual) and not clipped:
-                most = self._most(ceiling)
-            n = look_again(residual, model, most, found, *told, light.stretch, prior, *out, n, doubtful, m)
-        wipe(model, spots, lone, n, math.ceil(CRUMBS * self.width_px))
-        return spots[:n], tells[:n]
-
-    def _most(self, ceiling: float) -> np.ndarray:
-        """Return the least residual of a saturated pixel, (height, width) float32."""
-        return np.float32(ceiling) - np.float32(self.sign) * self.still
+        stored = _by_type(seen.frame)
+        grid = seen.filtered, seen.level, self.row_mid, self.col_mid, noise
+        told = seen.factor, threshold, 1.0 / self.noise_gain, self.width_px
+        of_light = light.per_grey, light.misfit, light.stretch, 1.0 / light.width_sd**2
+        found = _room("found", (seen.filtered.size // 4 + 1, 5), np.float64)
+        room = found, _room("residual", self.shape), _room("model", self.shape)
+        of_frame = self.still, float(self.sign), ceiling
+        spots, tells = find_in_frame(*stored, *grid, *of_frame, *told, *of_light, self.step, self.rim_px, *room)
+        return spots, tells
 
     def to_grid(self, tiles: np.ndarray) -> np.ndarray:
         """Interpolate a value of each tile to every point of the grid, constant beyond the tiles' centres, (rows, columns) float32."""
@@ -285,6 +251,16 @@ def _room(name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.nda
         room = np.zeros(size, dtype)
         setattr(_own, name, room)
     return room[:size].reshape(shape)
+
+
+def _by_type(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a frame as bytes, words or floats, whichever it is or can be, and nothing for the other two."""
+    bytes_, words, floats = NONE
+    if frame.dtype == np.uint8:
+        return frame, words, floats
+    if frame.dtype == np.uint16:
+        return bytes_, frame, floats
+    return bytes_, words, frame.astype(np.float32, copy=False)
 
 
 def _edges(n: int, size: float, rim: int) -> np.ndarray:

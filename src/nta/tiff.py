@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import struct
 import threading
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from nta.directories import find_places, read_chain
+from nta.directories import find_places, read_chain, read_pixels
 from nta.errors import Notice, UsageError, VideoError
 from nta.imagej import hear_imagej
 from nta.metadata import FileSays, Listener, merge
@@ -237,10 +236,7 @@ class TiffStack:
         """Return frame number `frame` as stored: (height, width) or (height, width, samples), native byte order. Thread-safe."""
         index = self._start + frame * self._step
         if self._places is not None:
-            shape, dtype = self._key
-            with self._lock:
-                raw = self._tif.filehandle.read_array(dtype.newbyteorder(self._tif.byteorder), math.prod(shape), self._places[index])
-            return self._layout.arrange(raw.reshape(shape))
+            return self._layout.arrange(read_pixels(self._tif, self._lock, self._places[index], *self._key))
         if self._series is not None and self._series.is_multifile:
             with self._lock:  # a set's files are opened in turn, so that a large set does not use up the system's handles
                 page = self._page(index)

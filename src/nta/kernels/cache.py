@@ -24,7 +24,7 @@ from numba.core.caching import FunctionCache
 SOURCES = Path(__file__).parent
 PYTHON = f"py{sys.version_info[0]}{sys.version_info[1]}"  # as numba has it in its names; Pythons may share a folder
 ROOM = 8 << 20  # bytes; twice what all kernels take
-DETECTION = ("window", "fit", "spots", "pairs", "doubles", "still", "filter", "maxima", "shuffle")
+DETECTION = ("window", "fit", "spots", "pairs", "doubles", "still", "filter", "maxima", "frame", "shuffle")
 LINKING, SIZING, FILMING = ("choice", "link"), ("tracks", "likelihood"), ("render", "camera")
 """The modules that a stage needs, in the order in which they are compiled."""
 BESIDE = ("filter", "maxima", "shuffle", "pairs", *LINKING, *SIZING)

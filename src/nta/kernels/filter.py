@@ -8,52 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numba import int64, jit
 
-from nta.kernels import INNER, JIT, LANES, unsigned
+from nta.kernels import INNER, JIT
 from nta.kernels.still import put_in_order
 
 FIRST, NEXT = 3, 2  # pairs of taps that the first and every further pass over a row take; with more arrays, loops are not vectorised
-HALF = LANES // 2  # short rows are in whole lanes of this
 BAND = 16  # rows of the grid that are filtered down and across in turn
 SAMPLES = 33  # of a tile, for the median about which it is clipped: known to a fifth of the noise, near enough to clip at three
 ACROSS = 0.7548776662466927  # of a tile from sample to sample, its square down: on no lattice that a frame could have (Roberts 2018)
 CLIP = 3.0
 CLIPPED_VARIANCE = 0.9733  # of a Gaussian within 3 SD
-
-
-@jit(**JIT)
-def subtract(frame: np.ndarray, still: np.ndarray, sign: float, ceiling: float, start: np.ndarray, reach: int, out: np.ndarray) -> bool:
-    """Write ``sign * (frame - still)`` into `out` within `reach` of the starts along each axis; compiled for each pixel type met.
-
-    Return whether ``sign * frame`` reaches `ceiling` somewhere there.
-
-    Parameters
-    ----------
-    frame : (height, width)
-    still, out : (height, width) float32
-    start : (n, 2), x and y, px
-    """
-    height, width = frame.shape
-    factor, limit = np.float32(sign), np.float32(ceiling)
-    wide = min((2 * reach + HALF) // HALF * HALF, width)
-    clipped = 0
-    # short rows take four times as long a pixel as whole ones
-    if 4 * len(start) * wide * (2 * reach + 1) > height * width:
-        for r in range(height):
-            line, below, row = frame[r], still[r], out[r]
-            for c in range(width):
-                grey = np.float32(line[c])
-                row[c] = factor * (grey - below[c])
-                clipped += int(factor * grey >= limit)
-        return clipped > 0
-    for i in range(len(start)):
-        left = min(max(int(start[i, 0]) - reach, 0), width - wide)
-        for r in range(max(int(start[i, 1]) - reach, 0), min(int(start[i, 1]) + reach + 1, height)):
-            at = unsigned(r)
-            for c in range(unsigned(left), unsigned(left + wide)):
-                grey = np.float32(frame[at, c])
-                out[at, c] = factor * (grey - still[at, c])
-                clipped += int(factor * grey >= limit)
-    return clipped > 0
 
 
 @jit("int64(int64, int64)", **INNER)
@@ -156,7 +119,29 @@ def filter_image(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: 
         filter_columns(band[:rows], image.shape[1], base[first : first + rows], across, step, out[first : first + rows])
 
 
-@jit("void(float32[:,::1], float32[:,::1], int64[::1], int64[::1], int64[:,::1], float64[:,::1], float64[:,::1])", **JIT)
+@jit("float64(float64[::1])", **JIT)
+def middle_of(values: np.ndarray) -> float:
+    """Return the upper median of some values, in a new order (Hoare 1961)."""
+    low, high, k = 0, len(values) - 1, len(values) // 2
+    while low < high:
+        pivot, i, j = values[k], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while pivot < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if j < k:
+            low = i
+        if k < i:
+            high = j
+    return values[k]
+
+
+@jit("float64(float32[:,::1], float32[:,::1], int64[::1], int64[::1], int64[:,::1], float64[:,::1], float64[:,::1])", **JIT)
 def find_levels(
     image: np.ndarray,
     spread: np.ndarray,
@@ -165,8 +150,10 @@ def find_levels(
     pairs: np.ndarray,
     level: np.ndarray,
     variance: np.ndarray,
-) -> None:
+) -> float:
     """Write, for each tile, the mean and variance of what lies within three SD of the median of some of its points.
+
+    Return the median over the tiles of the variance over the square of `spread`, where that is positive; 1 where it is nowhere.
 
     Parameters
     ----------
@@ -217,6 +204,13 @@ def find_levels(
             n = max(n, 1.0)
             level[i, j] = centre[left] + sum_away / n
             variance[i, j] = max(sum_squares / n - (sum_away / n) ** 2, 0.0) / CLIPPED_VARIANCE
+    ratio, m = np.empty(rows * columns), 0
+    for i in range(rows):
+        for j in range(columns):
+            if spread[i, j] > nothing:
+                ratio[m] = variance[i, j] / (float(spread[i, j]) * float(spread[i, j]))
+                m += 1
+    return middle_of(ratio[:m]) if m > 0 else 1.0
 
 
 @jit("Tuple((int64, float32))(float64[::1], float64)", **INNER)
