@@ -160,7 +160,7 @@ def inspect(
         threadpool_limits(limits=1, user_api="blas"),
         closing(open_container(given, settings.video.channel)) as container,
     ):
-        kernels.load()
+        kernels.load(pixels=container.dtype.name)
         return _inspect(container, given, settings, threads, progress)
 
 

@@ -66,7 +66,7 @@ def analyze(
     # small matrices: threads of the linear algebra would only get in each other's way, and make the last digits depend on the cores
     with _kernels(settings, progress) as kernels, threadpool_limits(limits=1, user_api="blas"):
         with open_video(str(path), settings) as video:
-            kernels.load(*DETECTION)
+            kernels.load(*DETECTION, pixels=video.frame_dtype.name)
             calibration = video.calibration
             viscosity = _viscosity_mpas(settings, calibration)
             spots = [find_spots(video, settings, threads or len(os.sched_getaffinity(0)), progress)]
@@ -85,7 +85,7 @@ def _kernels(settings: Settings, progress: Callable[[str, int, int], None] | Non
     from nta.kernels.cache import DETECTION, LINKING, SIZING, Loader
 
     linking = LINKING if settings.spots.engine == "nta" else ()
-    return Loader(*DETECTION, *linking, *SIZING, progress=progress)
+    return Loader(*DETECTION, *SIZING, *linking, progress=progress)
 
 
 def _size(

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from numba.core import event
@@ -27,8 +27,10 @@ ROOM = 8 << 20  # bytes; twice what all kernels take
 DETECTION = ("window", "fit", "spots", "pairs", "doubles", "still", "filter", "maxima", "frame", "shuffle")
 LINKING, SIZING, FILMING = ("choice", "link"), ("tracks", "likelihood"), ("render", "camera")
 """The modules that a stage needs, in the order in which they are compiled."""
-BESIDE = ("filter", "maxima", "shuffle", "pairs", *LINKING, *SIZING)
+BESIDE = ("filter", "maxima", "pairs", "shuffle", *LINKING)
 """Those that another process compiles meanwhile; what these take kernels from comes before them, or soonest in the order above."""
+FOR_PIXELS = "from nta.kernels import pixels; import sys; (met := sys.stdin.readline().strip()) and pixels.compile_for(met)"
+"""What it does before it says that it has the last of `DETECTION`; `Loader.load` tells it which pixels are met."""
 
 
 def find_folder() -> Path | None:
@@ -106,8 +108,8 @@ class Loader:
     def _close(self) -> None:
         """End the process beside, which has told all or will not be asked; what it has compiled is kept."""
         if self._helper is not None:
-            self._helper.kill()
-            self._helper.communicate()
+            with self._helper as helper:
+                helper.kill()
             self._helper = None
 
     def tell(self) -> None:
@@ -116,9 +118,12 @@ class Loader:
             self._progress("compile", 0, 1)
         self._told = True
 
-    def load(self, *modules: str) -> None:
-        """Import the modules, some or all: what is compiled is loaded, what is not is compiled."""
+    def load(self, *modules: str, pixels: str = "") -> None:
+        """Import the modules, some or all: what is compiled is loaded, what is not is compiled; beside, for the type of `pixels` too."""
         some = [f"nta.kernels.{module}" for module in modules] or self._modules
+        if self._helper is not None and self._helper.stdin is not None and not self._helper.stdin.closed:
+            with suppress(BrokenPipeError), self._helper.stdin:
+                self._helper.stdin.write(f"{pixels}\n".encode())
         with event.install_listener("numba:compile", _Listener(self)), _no_collection():
             for module in some:
                 if module not in sys.modules:
@@ -150,9 +155,11 @@ def _compile_beside(modules: list[str]) -> subprocess.Popen[bytes] | None:
     """
     if not modules or FOLDER is None or len(os.sched_getaffinity(0)) < 2 or not sys.executable or getattr(sys, "frozen", False):
         return None
-    each = [f"import {module}; print('{module}', flush=True)" for module in modules]
-    code = "; ".join(["import gc; gc.disable()", *each])  # as in `_no_collection`
-    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    code = ["import gc; gc.disable()"]  # as in `_no_collection`
+    for module in modules:
+        code += [f"import {module}", FOR_PIXELS if module.endswith(DETECTION[-1]) else "pass", f"print('{module}', flush=True)"]
+    command, pipe = [sys.executable, "-c", "; ".join(code)], subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from numba import int64, jit
 from nta.kernels import INNER, JIT
 from nta.kernels.fit import (
     ALONG,
+    CLOSEST,
     COLUMNS,
     MISFIT,
     PEAK,
@@ -22,7 +23,7 @@ from nta.kernels.fit import (
     Y,
     climb,
 )
-from nta.kernels.pairs import BESIDE, CLOSEST, PAIR_ROWS, find_hidden, fit_pair, near
+from nta.kernels.pairs import BESIDE, PAIR_ROWS, find_hidden, fit_pair, near
 from nta.kernels.spots import ASTRAY, POINTED, POINTED_PX, REACH, enter, has_near
 from nta.kernels.window import CLIPPED, add_spot, deviance, draw, gain_of, gather, number_pixels, room_of
 

@@ -10,6 +10,7 @@ from numba import jit
 from nta.kernels import INNER, JIT
 from nta.kernels.window import SUMS, UNKNOWN, draw
 
+CLOSEST = 1.0  # filter widths; closer than that two spots are one
 NOWHERE = 1e6  # px^2, variance of a place that is none
 
 X, Y, X_SD, Y_SD, PEAK, SNR, WIDTH, MISFIT, SATURATED, STRETCH, ALONG, TELLS_STRETCH, COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12

@@ -29,15 +29,6 @@ def take_from(frame: np.ndarray, still: np.ndarray, sign: float, ceiling: float,
     factor, limit = np.float32(sign), np.float32(ceiling)
     wide = min((2 * reach + HALF) // HALF * HALF, width)
     clipped = 0
-    # short rows take four times as long a pixel as whole ones
-    if 4 * len(start) * wide * (2 * reach + 1) > height * width:
-        for r in range(height):
-            line, below, row = frame[r], still[r], out[r]
-            for c in range(width):
-                grey = np.float32(line[c])
-                row[c] = factor * (grey - below[c])
-                clipped += int(factor * grey >= limit)
-        return clipped > 0
     for i in range(len(start)):
         left = min(max(int(start[i, 0]) - reach, 0), width - wide)
         for r in range(max(int(start[i, 1]) - reach, 0), min(int(start[i, 1]) + reach + 1, height)):

@@ -9,6 +9,7 @@ from numba import jit
 
 from nta.kernels import INNER, JIT
 from nta.kernels.fit import (
+    CLOSEST,
     CONVERGED,
     MISFIT,
     NOWHERE,
@@ -25,7 +26,6 @@ from nta.kernels.fit import (
 )
 from nta.kernels.window import SUMS, UNKNOWN, draw, number_pixels
 
-CLOSEST = 1.0  # filter widths; closer than that two spots are one
 BESIDE = 4.0  # filter widths from a spot to where a second one is looked for: farther off it has a maximum of its own
 COLUMN, ROW, WEIGHT, REST, WEIGHTED, SLOPES, PAIR_ROWS = 0, 1, 2, 3, 4, 5, 13
 """Rows of the room in which two spots are fitted: of each pixel its place, weight, residual, and slopes by the eight parameters."""

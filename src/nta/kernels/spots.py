@@ -9,6 +9,7 @@ from numba import int64, jit
 
 from nta.kernels import INNER, JIT, unsigned
 from nta.kernels.fit import (
+    CLOSEST,
     COLUMNS,
     MISFIT,
     PEAK,
@@ -22,7 +23,6 @@ from nta.kernels.fit import (
     climb,
     fit_gaussian,
 )
-from nta.kernels.pairs import CLOSEST
 from nta.kernels.window import CLIPPED, LIT, add_spot, draw, gain_of, gather, number_pixels, room_of
 
 CLIMBING_STEPS = 1
