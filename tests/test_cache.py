@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from numba.core import config
@@ -16,6 +17,8 @@ import nta.kernels
 from nta.cli import cli
 from nta.cli.progress import progress_bars
 from nta.kernels import cache
+from nta.settings import Settings
+from nta.spots import find_spots
 
 OTHER = "py310"
 TINY = """
@@ -87,7 +90,8 @@ def test_kernels_of_this_package_know_whom_they_call():
     text = {path.stem: path.read_text() for path in cache.SOURCES.glob("*.py")}
     found = cache.fingerprints(cache.SOURCES)
     assert found.keys() == text.keys() - {"__init__", "cache"}
-    assert set(cache.DETECTION + cache.LINKING + cache.SIZING + cache.FILMING) == found.keys()
+    # which has none of its own
+    assert {*cache.DETECTION, *cache.LINKING, *cache.SIZING, *cache.FILMING, "pixels"} == found.keys()
 
 
 def test_what_is_stale_is_removed_and_nothing_else(sources, tmp_path):
@@ -242,6 +246,34 @@ def test_loading_without_a_listener_and_the_collector_as_before(tiny):
             gc.enable()
 
 
+def test_the_process_beside_is_told_the_pixels_once(tiny, monkeypatch):
+    sys.modules.pop("nta.kernels.tiny", None)
+    code = "import sys; print('nta.kernels.tiny'); print(sys.stdin.read(), flush=True)"
+    beside = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    monkeypatch.setattr(cache, "_compile_beside", lambda modules: beside)
+    monkeypatch.setattr(cache, "BESIDE", ("tiny",))
+    loader = cache.Loader("tiny", "shuffle", progress=None)
+    loader.load("tiny", pixels="uint16")
+    assert beside.stdout.read().split() == [b"uint16"]
+    loader.load()
+    assert beside.returncode is not None
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_kernels_for_pixels_are_those_that_a_film_of_them_calls(dtype):
+    from nta.kernels.filter import filter_image
+    from nta.kernels.pixels import compile_for
+    from nta.kernels.shuffle import take_off
+    from nta.kernels.still import find_middle
+
+    compile_for(dtype)
+    known = [len(kernel.signatures) for kernel in (filter_image, take_off, find_middle)]
+    frames = np.random.default_rng(0).poisson(40, (30, 60, 70)).astype(dtype)
+    video = SimpleNamespace(n_frames=30, height=60, width=70, frame_dtype=np.dtype(dtype), ceiling=None, read=lambda i: frames[i])
+    find_spots(video, Settings())
+    assert [len(kernel.signatures) for kernel in (filter_image, take_off, find_middle)] == known
+
+
 @pytest.mark.parametrize("loads", [True, False])
 def test_nothing_is_left_running(tiny, monkeypatch, loads):
     sys.modules.pop("nta.kernels.tiny", None)
@@ -293,9 +325,11 @@ def test_a_second_processor_compiles_beside_where_there_is_one_and_a_folder(monk
     monkeypatch.setattr(cache, "FOLDER", tmp_path if folder else None)
     monkeypatch.setattr(cache.os, "sched_getaffinity", lambda pid: set(range(cores)))
     monkeypatch.setattr(cache.subprocess, "Popen", lambda command, **options: calls.append(command))
-    cache._compile_beside(["nta.kernels.link", "nta.kernels.likelihood"])
+    names = ("nta.kernels.link", "nta.kernels.shuffle")
+    cache._compile_beside(list(names))
     cache._compile_beside([])
     assert len(calls) == started
-    names = ("nta.kernels.link", "nta.kernels.likelihood")
-    each = "; ".join(f"import {name}; print('{name}', flush=True)" for name in names)
-    assert all(command[1:] == ["-c", f"import gc; gc.disable(); {each}"] for command in calls)
+    first, last = (
+        f"import {name}; {also}; print('{name}', flush=True)" for name, also in zip(names, ("pass", cache.FOR_PIXELS), strict=True)
+    )
+    assert all(command[1:] == ["-c", f"import gc; gc.disable(); {first}; {last}"] for command in calls)

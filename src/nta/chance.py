@@ -10,7 +10,7 @@ from nta.background import EACH, Background
 from nta.matched import Light, MatchedFilter, Seen, spread_of
 
 LEAST = 3.0  # no lower threshold, whatever is asked for
-BAND_PX = 96  # height of the strips in which noise is made: they and their filtered images stay in the processor's cache
+BAND_PX = 96  # greatest height of the strips in which noise is made: they and their filtered images stay in the processor's cache
 AREA_PX = 1_500_000  # of noise looked at: the last height that is carried on is then one to two units below the threshold
 SPREAD_OF = 6  # images of a strip, in which its noise is guessed to 2 %, before all tell it
 SKEW_EVERY = 4  # of the images, whose pixels tell skewness to 0.005
@@ -83,7 +83,9 @@ def count_threshold(
     low = min(gaussian_threshold(MORE * TAIL, AREA_PX, matched.width_px), gaussian)
     # particles in the rim are not known, and their light reaches inwards
     above, left = (max(min(RIMS * rim, (n - 2 * BAND_PX) // 2), rim) for n in (height, width))
-    tall = min(-(-BAND_PX // step) * step, height)
+    # an even number of strips, for two threads
+    strips = 2 * -(-height // (2 * BAND_PX)) if height >= 2 * BAND_PX else 1
+    tall = height // strips // step * step if strips > 1 else height
     images = max(1, round(AREA_PX / (height * width)))
     margin = tuple(slice(n // step, -(n // step) or None) for n in (rim, left))
     row_mid, col_mid = matched.row_mid * step + (step - 1) / 2, matched.col_mid * step + (step - 1) / 2

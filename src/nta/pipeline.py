@@ -85,7 +85,7 @@ def _kernels(settings: Settings, progress: Callable[[str, int, int], None] | Non
     from nta.kernels.cache import DETECTION, LINKING, SIZING, Loader
 
     linking = LINKING if settings.spots.engine == "nta" else ()
-    return Loader(*DETECTION, *SIZING, *linking, progress=progress)
+    return Loader(*DETECTION, *linking, *SIZING, progress=progress)
 
 
 def _size(

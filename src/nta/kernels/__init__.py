@@ -15,6 +15,9 @@ are not checked for zero, which would keep loops from being vectorised."""
 INNER: dict[str, Any] = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of a kernel that only other kernels call: less to compile."""
 
+PART: dict[str, Any] = {**JIT, "inline": "always"}
+"""Options of a kernel that is but a part of one other, and compiled as such; by itself only when it is called so, as tests do."""
+
 LANES = 16
 """Pixels that go at a time where their number is known when compiled; a row of a window is shorter than what loops are cut into else."""
 

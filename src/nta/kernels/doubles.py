@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import int64, jit
 
-from nta.kernels import INNER, JIT
+from nta.kernels import INNER, PART
 from nta.kernels.fit import (
     ALONG,
     CLOSEST,
@@ -40,7 +40,7 @@ def is_long(stretch: float, tells: float, usual: float) -> bool:
     return stretch * stretch * tells > STRETCHED * (1.0 + usual * usual * tells)
 
 
-@jit("int64(float64[:,::1], int64, float64, float64, int64[::1])", **JIT)
+@jit(**PART)
 def find_doubtful(spots: np.ndarray, n: int, filter_width: float, stretch: float, doubtful: np.ndarray) -> int:
     """Write which of the first `n` spots may be two, and return how many.
 
@@ -55,11 +55,7 @@ def find_doubtful(spots: np.ndarray, n: int, filter_width: float, stretch: float
     return m
 
 
-@jit(
-    "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[:,::1], float64, float64, float64, float64, float64, float64, "
-    "float64, int64, float64[:,::1], float64[:,::1], int64[::1], uint8[::1], int64, int64[::1], int64)",
-    **JIT,
-)
+@jit(**PART)
 def look_again(
     image: np.ndarray,
     model: np.ndarray,

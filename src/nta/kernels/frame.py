@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import jit
 
-from nta.kernels import INNER, JIT, LANES, unsigned
+from nta.kernels import INNER, JIT, LANES, PART, unsigned
 from nta.kernels.doubles import find_doubtful, look_again
 from nta.kernels.fit import COLUMNS, DIAGNOSTICS
 from nta.kernels.maxima import find_maxima
@@ -72,7 +72,7 @@ def subtract(
     return take_from(floats, still, sign, ceiling, start, reach, out)
 
 
-@jit("void(float32[:,::1], float64, float64, float32[:,::1])", **INNER)
+@jit(**PART)
 def saturate(still: np.ndarray, sign: float, ceiling: float, out: np.ndarray) -> None:
     """Write the least of a saturated pixel once its still background is taken off."""
     factor, limit = np.float32(sign), np.float32(ceiling)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import jit
 
-from nta.kernels import JIT
+from nta.kernels import JIT, PART
 from nta.kernels.filter import level_along, tile_row
 
 BETWEEN = 0.77  # of a peak that falls between four points of the grid, what the nearest one shows at least
@@ -40,10 +40,7 @@ def sort_rows(rows: np.ndarray, n: int) -> None:
             rows[i, c] = unsorted[order[i], c]
 
 
-@jit(
-    "int64(float32[:,::1], float64[:,::1], float64[::1], float64[::1], float32[:,::1], float64, float64, int64, int64, float64[:,::1])",
-    **JIT,
-)
+@jit(**PART)
 def find_maxima(
     image: np.ndarray,
     level: np.ndarray,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import int64, jit
 
-from nta.kernels import INNER, JIT, unsigned
+from nta.kernels import INNER, JIT, PART, unsigned
 from nta.kernels.fit import (
     CLOSEST,
     COLUMNS,
@@ -103,11 +103,7 @@ def refit(
     return 0 if not there else 2 if known & CLIPPED else 1
 
 
-@jit(
-    "int64(float32[:,::1], float32[:,::1], float32[:,::1], float64[:,::1], int64, float64, float64, float64, float64, float64, "
-    "float64, int64, float64[:,::1], float64[:,::1], int64[::1], uint8[::1])",
-    **JIT,
-)
+@jit(**PART)
 def fit_spots(
     image: np.ndarray,
     model: np.ndarray,
@@ -231,7 +227,7 @@ def fit_spots(
     return n
 
 
-@jit("void(float32[:,::1], float64[:,::1], uint8[::1], int64, int64)", **JIT)
+@jit(**PART)
 def wipe(model: np.ndarray, spots: np.ndarray, lone: np.ndarray, n: int, reach: int) -> None:
     """Set `model` to zero within `reach` px of those of the first `n` spots that are in it, not `lone`: taken off, they leave crumbs."""
     height, width = model.shape
