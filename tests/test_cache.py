@@ -252,10 +252,9 @@ def test_the_process_beside_is_told_the_pixels_once(tiny, monkeypatch):
     beside = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     monkeypatch.setattr(cache, "_compile_beside", lambda modules: beside)
     monkeypatch.setattr(cache, "BESIDE", ("tiny",))
-    loader = cache.Loader("tiny", "shuffle", progress=None)
-    loader.load("tiny", pixels="uint16")
-    assert beside.stdout.read().split() == [b"uint16"]
-    loader.load()
+    with cache.Loader("tiny", "not_loaded_yet", progress=None) as loader:
+        loader.load("tiny", pixels="uint16")
+        assert beside.stdout.read().split() == [b"uint16"]
     assert beside.returncode is not None
 
 
@@ -267,11 +266,12 @@ def test_kernels_for_pixels_are_those_that_a_film_of_them_calls(dtype):
     from nta.kernels.still import find_middle
 
     compile_for(dtype)
-    known = [len(kernel.signatures) for kernel in (filter_image, take_off, find_middle)]
+    kernels = filter_image, take_off, find_middle
+    known = [len(kernel.signatures) for kernel in kernels]
     frames = np.random.default_rng(0).poisson(40, (30, 60, 70)).astype(dtype)
     video = SimpleNamespace(n_frames=30, height=60, width=70, frame_dtype=np.dtype(dtype), ceiling=None, read=lambda i: frames[i])
     find_spots(video, Settings())
-    assert [len(kernel.signatures) for kernel in (filter_image, take_off, find_middle)] == known
+    assert [len(kernel.signatures) for kernel in kernels] == known
 
 
 @pytest.mark.parametrize("loads", [True, False])

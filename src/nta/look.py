@@ -64,9 +64,8 @@ class Look:
 
     def see(self, frame: np.ndarray) -> Seen:
         """Return a frame through the filter; of one that is much noisier than usual, what is clipped is looked at again."""
-        filtered, before = self.matched.filter(frame), 1.0
-        level, variance, ratio = self.matched.levels(filtered, self.spread)
-        factor = self._factor(ratio)
+        filtered, level, variance, ratio = self.matched.filter_and_level(frame, self.spread)
+        before, factor = 1.0, self._factor(ratio)
         for _ in range(MOST_REPEATS):
             if factor < NOISIER * before:
                 break

@@ -98,27 +98,6 @@ def filter_columns(padded: np.ndarray, width: int, base: np.ndarray, taps: np.nd
                 row[c] += s1 * (a1[c] + b1[c]) + s2 * (a2[c] + b2[c])
 
 
-@jit(**JIT)
-def filter_image(image: np.ndarray, base: np.ndarray, down: np.ndarray, across: np.ndarray, step: int, out: np.ndarray) -> None:
-    """Filter an image with symmetric taps, mirrored at its edges, at every `step`-th row and column, and take `base` off.
-
-    Compiled for each pixel type met.
-
-    Parameters
-    ----------
-    image : (height, width)
-    down, across : (reach + 1,) float32, taps along columns and along rows, centre first; reach 3, 5, 7 ...
-    base, out : (ceil(height / step), ceil(width / step)) float32
-    """
-    reach = len(down) - 1
-    # a band stays in the processor's cache
-    band = np.empty((BAND, (image.shape[1] + 2 * reach) // step * step + step), np.float32)
-    for first in range(0, len(out), BAND):
-        rows = min(BAND, len(out) - first)
-        filter_rows(image, down, step, first, band[:rows])
-        filter_columns(band[:rows], image.shape[1], base[first : first + rows], across, step, out[first : first + rows])
-
-
 @jit("float64(float64[::1])", **JIT)
 def middle_of(values: np.ndarray) -> float:
     """Return the upper median of some values, in a new order (Hoare 1961)."""
@@ -211,6 +190,42 @@ def find_levels(
                 ratio[m] = variance[i, j] / (float(spread[i, j]) * float(spread[i, j]))
                 m += 1
     return middle_of(ratio[:m]) if m > 0 else 1.0
+
+
+@jit(**JIT)
+def filter_image(
+    image: np.ndarray,
+    base: np.ndarray,
+    down: np.ndarray,
+    across: np.ndarray,
+    step: int,
+    out: np.ndarray,
+    spread: np.ndarray,
+    row_edge: np.ndarray,
+    col_edge: np.ndarray,
+    pairs: np.ndarray,
+    level: np.ndarray,
+    variance: np.ndarray,
+) -> float:
+    """Filter an image with symmetric taps, mirrored at its edges, at every `step`-th row and column, take `base` off, and find its levels.
+
+    Compiled for each pixel type met. In one piece, since a thread may have to wait between two.
+
+    Parameters
+    ----------
+    image : (height, width)
+    down, across : (reach + 1,) float32, taps along columns and along rows, centre first; reach 3, 5, 7 ...
+    base, out : (ceil(height / step), ceil(width / step)) float32
+    spread, row_edge, col_edge, pairs, level, variance : as in `find_levels`, as is what is returned
+    """
+    reach = len(down) - 1
+    # a band stays in the processor's cache
+    band = np.empty((BAND, (image.shape[1] + 2 * reach) // step * step + step), np.float32)
+    for first in range(0, len(out), BAND):
+        rows = min(BAND, len(out) - first)
+        filter_rows(image, down, step, first, band[:rows])
+        filter_columns(band[:rows], image.shape[1], base[first : first + rows], across, step, out[first : first + rows])
+    return find_levels(out, spread, row_edge, col_edge, pairs, level, variance)
 
 
 @jit("Tuple((int64, float32))(float64[::1], float64)", **INNER)
