@@ -58,6 +58,15 @@ def heights(rng: np.random.Generator, n: float, skew: float) -> tuple[np.ndarray
     return drawn, lambda wanted: float(np.interp(-np.log(wanted / n), -log_above, u))
 
 
+@pytest.mark.parametrize(("skew", "kurtosis"), [(-0.36, 12.0), (0.7, 0.5)])
+def test_what_was_counted_holds_against_a_skewness_that_is_not_the_noise_s(skew: float, kurtosis: float) -> None:
+    drawn, expected = heights(np.random.default_rng(11), 400, 0.0)
+    for wanted in (2.0, 16.0, 60.0):
+        told = _tail(drawn, LOW, wanted, WIDTH_PX, skew, kurtosis)
+        assert abs(np.sum(drawn > told) - wanted) <= 3 * np.sqrt(wanted) + 4
+        assert _tail(drawn, LOW, wanted, WIDTH_PX) == pytest.approx(expected(wanted), abs=0.08)
+
+
 def test_maxima_of_normal_noise_fall_as_those_of_a_gaussian_field() -> None:
     u, number = _fallen(WIDTH_PX, 0.0, 0.0)
     assert u == pytest.approx(TILTS, rel=1e-6)

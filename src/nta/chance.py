@@ -16,8 +16,10 @@ SPREAD_OF = 6  # images of a strip, in which its noise is guessed to 2 %, before
 SKEW_EVERY = 4  # of the images, whose pixels tell skewness to 0.005
 RIMS = 3  # of the rim's width that are left out along the edges, where there is room for it
 TAIL, FEWEST = 500, 50  # highest ones that are carried on, known to 4 %, and fewest
+SURE = 3.0  # SD of a count, beyond which it is not by chance
 MORE = 2.0  # times as many as are carried on there would be of Gaussian noise where spots are counted from
 LEAST_SKEW, MOST_SKEW = -0.1, 0.2  # of the filtered noise: from what is cut off above to very few photons
+FAR = 5.0  # SD of the filtered noise, beyond which it has no share in its variance, but what is no noise may
 OUTLIER = 8.0  # SD of a pixel; more is no noise, and a spot of one pixel is none
 PHOTONS = 0.5, 1.0  # share of the noise that the skewed part may have: read noise as much as photons', and photons alone
 EVEN = 1.2  # of the usual noise: pixels with more are hot or lit, and noise of their own is no example of the others'
@@ -109,7 +111,8 @@ def count_threshold(
         for image in noise:
             shown = strip.see(image, spread)
             found.append(strip.fit(shown, sd, low, light)[0])
-            squares.append(np.mean(((shown.filtered - strip.to_grid(shown.level)) / sd)[margin] ** 2))
+            square = ((shown.filtered - strip.to_grid(shown.level)) / sd)[margin] ** 2
+            squares.append(np.mean(square[square < FAR**2]))
         spots = np.concatenate(found)
         inside = (spots[:, X] >= left) & (spots[:, X] <= width - 1 - left)
         inside &= (spots[:, Y] + top >= above) & (spots[:, Y] + top <= height - 1 - above)
@@ -178,7 +181,8 @@ def _fallen(width_px: float, skew: float, kurtosis: float) -> tuple[np.ndarray, 
 def _tail(snr: np.ndarray, low: float, wanted: float, width_px: float, skew: float = 0.0, kurtosis: float = 0.0) -> float:
     """Return the height that `wanted` of the spots exceed: counted as far as there are enough, and carried on from there by `_fallen`.
 
-    `skew` and `kurtosis` are of the pixels.
+    `skew` and `kurtosis` are of the pixels. If those are not of noise alone, what was counted speaks against the height told, which
+    is kept to where as many were seen as chance allows.
     """
     heights = np.sort(snr)[::-1]
     if wanted >= len(heights):
@@ -188,4 +192,6 @@ def _tail(snr: np.ndarray, low: float, wanted: float, width_px: float, skew: flo
     n = min(len(heights), TAIL)
     u, number = _fallen(width_px, skew, kurtosis)
     aim = np.interp(heights[n - 1], u, number) + np.log(wanted / n)
-    return max(float(np.interp(-aim, -number, u)), LEAST)
+    chance = SURE * np.sqrt(wanted) + SURE
+    least, most = heights[min(int(wanted + chance), len(heights) - 1)], heights[int(wanted - chance)] if wanted > chance else np.inf
+    return max(float(np.clip(np.interp(-aim, -number, u), least, most)), LEAST)
