@@ -67,6 +67,12 @@ def test_what_was_counted_holds_against_a_skewness_that_is_not_the_noise_s(skew:
         assert _tail(drawn, LOW, wanted, WIDTH_PX) == pytest.approx(expected(wanted), abs=0.08)
 
 
+def test_particles_that_nobody_found_do_not_raise_the_threshold() -> None:
+    drawn, expected = heights(np.random.default_rng(12), 400, 0.0)
+    debris = np.concatenate([drawn, np.linspace(6.0, 30.0, 12)])
+    assert _tail(debris, LOW, 1.0, WIDTH_PX) == pytest.approx(expected(1.0), abs=0.12)
+
+
 def test_maxima_of_normal_noise_fall_as_those_of_a_gaussian_field() -> None:
     u, number = _fallen(WIDTH_PX, 0.0, 0.0)
     assert u == pytest.approx(TILTS, rel=1e-6)

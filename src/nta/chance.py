@@ -15,9 +15,8 @@ AREA_PX = 1_500_000  # of noise looked at: the last height that is carried on is
 SPREAD_OF = 6  # images of a strip, in which its noise is guessed to 2 %, before all tell it
 SKEW_EVERY = 4  # of the images, whose pixels tell skewness to 0.005
 RIMS = 3  # of the rim's width that are left out along the edges, where there is room for it
-TAIL, FEWEST = 500, 50  # highest ones that are carried on, known to 4 %, and fewest
+TAIL, FEWEST = 1000, 50  # highest ones that are carried on, known to 3 %, and fewest; of 1000, few are of particles nobody found
 SURE = 3.0  # SD of a count, beyond which it is not by chance
-MORE = 2.0  # times as many as are carried on there would be of Gaussian noise where spots are counted from
 LEAST_SKEW, MOST_SKEW = -0.1, 0.2  # of the filtered noise: from what is cut off above to very few photons
 FAR = 5.0  # SD of the filtered noise, beyond which it has no share in its variance, but what is no noise may
 OUTLIER = 8.0  # SD of a pixel; more is no noise, and a spot of one pixel is none
@@ -82,7 +81,7 @@ def count_threshold(
     height, width = matched.shape
     step, rim = matched.step, matched.rim_px
     gaussian = gaussian_threshold(false_spots, matched.area_px, matched.width_px)
-    low = min(gaussian_threshold(MORE * TAIL, AREA_PX, matched.width_px), gaussian)
+    low = min(gaussian_threshold(TAIL, AREA_PX, matched.width_px), gaussian)
     # particles in the rim are not known, and their light reaches inwards
     above, left = (max(min(RIMS * rim, (n - 2 * BAND_PX) // 2), rim) for n in (height, width))
     # an even number of strips, for two threads
@@ -132,9 +131,11 @@ def count_threshold(
     left_of_it = filtered_skew(matched.width_px)
     skew = float(np.clip(skew, LEAST_SKEW / left_of_it, most_skew / left_of_it))
     snr = np.concatenate(heights)
+    wanted = false_spots * looked / matched.area_px
+    told = _tail(snr, low, wanted, matched.width_px, skew, kurtosis)
     # where the noise was measured, maxima that high were left out: of each a Gaussian of sqrt(2) times the filter's width, over the noise
-    lost = float(np.sum(snr[snr > masked_snr] ** 2 - 1)) * 2 * np.pi * matched.width_px**2 / looked
-    return _tail(snr, low, false_spots * looked / matched.area_px, matched.width_px, skew, kurtosis) * (1 + lost / 2)
+    squares = float(np.sum(snr[(snr > masked_snr) & (snr < told)] ** 2 - 1)) + (wanted * (told**2 + 1) if told > masked_snr else 0.0)
+    return told * (1 + squares * np.pi * matched.width_px**2 / looked)
 
 
 def _powers(noise: np.ndarray, sd: np.ndarray, even: np.ndarray) -> np.ndarray:
@@ -190,8 +191,14 @@ def _tail(snr: np.ndarray, low: float, wanted: float, width_px: float, skew: flo
     if len(heights) < FEWEST or wanted >= TAIL:
         return max(float(heights[int(wanted)]), LEAST)
     n = min(len(heights), TAIL)
-    u, number = _fallen(width_px, skew, kurtosis)
-    aim = np.interp(heights[n - 1], u, number) + np.log(wanted / n)
+
+    def told(skew: float, kurtosis: float) -> float:
+        u, number = _fallen(width_px, skew, kurtosis)
+        aim = np.interp(heights[n - 1], u, number) + np.log(wanted / n)
+        return float(np.interp(-aim, -number, u))
+
     chance = SURE * np.sqrt(wanted) + SURE
-    least, most = heights[min(int(wanted + chance), len(heights) - 1)], heights[int(wanted - chance)] if wanted > chance else np.inf
-    return max(float(np.clip(np.interp(-aim, -number, u), least, most)), LEAST)
+    # high ones may be of particles that nobody found: they raise it to what normal noise would have, at most
+    least = min(float(heights[min(int(wanted + chance), len(heights) - 1)]), told(0.0, 0.0))
+    most = float(heights[int(wanted - chance)]) if wanted > chance else np.inf
+    return max(float(np.clip(told(skew, kurtosis), least, most)), LEAST)
