@@ -12,7 +12,8 @@ from scipy import stats
 from nta.background import find_background
 from nta.chance import gaussian_threshold
 from nta.kernels.fit import SATURATED, SNR, WIDTH, X, Y
-from nta.look import Look, _usual_width, choose_look
+from nta.light import find_width_px
+from nta.look import Look, choose_look
 from nta.matched import Light, MatchedFilter
 from nta.settings import Settings
 
@@ -168,7 +169,7 @@ def test_dim_spots_are_as_wide_as_bright_ones(snr: float, narrower: float) -> No
         found.append(rows[:1])
     spots = np.concatenate(found)
     # a width is known to 1 / SNR, and the median of 2500 to 0.4 %
-    assert _usual_width(spots) == pytest.approx(1.5, rel=0.012)
+    assert find_width_px(spots) == pytest.approx(1.5, rel=0.012)
     assert np.median(spots[:, WIDTH]) == pytest.approx(1.5 * (1 - narrower), rel=0.012)
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nta.background import EACH, MAD_TO_SD, Background
+from nta.background import EACH, Background
 from nta.chance import MOST_SKEW, count_threshold, gaussian_threshold, photon_skew
+from nta.light import CLEAR_SNR, FEWEST_SPOTS, find_light, find_width_px, spots_for_width
 from nta.matched import Light, MatchedFilter, Seen, find_rim_px, spread_of
 from nta.settings import Settings
 from nta.video import Video
 
 WIDTHS_PX = (0.8, 1.1, 1.5, 2.0, 2.7, 3.6, 4.8)  # tried before refinement: factors of 4/3, over which a matched filter loses < 4 %
-FIRST_LOOK_SNR = 6.0
 LOOKED_AT_PX, LOOKED_AT = 3_000_000, (8, 51)  # of frames looked at, as far as that many frames have them
 FIRST, FEW, ENOUGH = (2, 4), 3, 60  # frames that tell width and polarity; spots in them that are no evidence, and that are enough
 MASKED_SNR = 4.0  # of what is kept out of the noise: lower, and it would lose its own highest
@@ -24,15 +24,8 @@ COVER_WIDTHS, FAINT = 3.5, 0.1  # filter widths about a spot, at least; share of
 UNEVEN = 1.2  # a pixel is known to be noisier than its tile where it is by more; its noise in time is known to 5 % in the filter
 ROUNDING_SD = 0.29  # grey levels
 POINTED = 0.75  # filter widths; of the noise of few photons, what stands out is one pixel, but not by twice as much
-SLACK = 1.2  # of the variance of a stretch: what neighbours add to noise is no stretch
 NOISIER, MOST_REPEATS = 1.2, 8  # a frame's noise over that for which it was clipped, above which that is done again
 EVEN_SKEW, SURER = 0.02, 1.3  # skewness of noise that has none, as far as can be told; by how much more than the measured gain says
-UNLIKE = 2.0  # by how much more than the usual one the smallest particles are smeared
-FEWEST_SPOTS = 10  # whose widths are worth a median
-WIDTH_RANGE_PX = 0.6, 8.0  # of what can be a spot's
-SURE_WIDTH = 0.01  # to which the usual width is to be known, of it: the errors that are told of dim spots go as its square
-MEDIAN_SD = 1.25  # standard error of a median over that of a mean
-SURE = 3.0  # standard errors by which the brighter spots' own noise must be more than the dimmer ones', to be misfit
 
 
 @dataclass(frozen=True)
@@ -119,33 +112,33 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     sign, width, looked = _choose_width(first, background, settings, quantum, each)
     first = first[: max(looked, FIRST[0])]
     for _ in range(4):
-        look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum, each)
+        look = _with_noise(_look(video, background, sign, width, Light(), CLEAR_SNR), first, background, quantum, each)
         (spots, tells), shown = _all_of(each(look.spots_and_tells, first)), first
         if len(spots) < FEWEST_SPOTS:
             (spots, tells), shown = _all_of(each(look.spots_and_tells, images)), images
         if len(spots) < FEWEST_SPOTS:
             break
-        refined = _usual_width(spots)
+        refined = find_width_px(spots)
         done = abs(refined / width - 1) < 0.02
         width = refined
         if done:
             break
-    if FEWEST_SPOTS <= len(spots) < (wanted := _spots_for_width(spots)):
+    if FEWEST_SPOTS <= len(spots) < (wanted := spots_for_width(spots)):
         # those few settle the filter, on which a spot's own width hardly depends; to know it takes more, and the noise of their light
-        look = replace(look, light=Light(_light(spots, tells, look, background).per_grey))
+        look = replace(look, light=Light(_light_of((spots, tells), look, background).per_grey))
         more = images[:: max(1, math.floor(len(images) * len(spots) / (len(shown) * wanted)))]
-        width = _usual_width(_all_of(each(look.spots_and_tells, more))[0])
+        width = find_width_px(_all_of(each(look.spots_and_tells, more))[0])
     asked = settings.spots.false_spots_per_frame
     # a frame that is much noisier is no example
     factors = list(each(lambda image: look.see(image).factor, images))
     images = [image for image, factor in zip(images, factors, strict=True) if factor < NOISIER] or images
-    look = _with_noise(_look(video, background, sign, width, Light(), FIRST_LOOK_SNR), first, background, quantum, each)
+    look = _with_noise(_look(video, background, sign, width, Light(), CLEAR_SNR), first, background, quantum, each)
     look = replace(look, threshold=MASKED_SNR)
     look, found = _with_noise_between(look, images, quantum, each)
-    look = _with_light(look, found, background)
+    look = replace(look, light=_light_of(_all_of(found), look, background))
     # what residuals tell depends on the noise that the fit took for granted
     single = replace(look, light=replace(look.light, stretch=np.inf))
-    look = _with_light(look, list(each(single.spots_and_tells, images)), background)
+    look = replace(look, light=_light_of(_all_of(each(single.spots_and_tells, images)), look, background))
     if len(background.noise):
         # of variance 1 - 0.8 / n where a frame is in the still background, which the noise was taken from, and 1 + 1.2 / n where not
         n = len(background.sampled)
@@ -187,8 +180,8 @@ def _choose_width(
         found = []
         for sign in signs:
             facing, turned = (matched, seen) if sign > 0 else (matched.turned(), seen.turned())
-            spots, _ = facing.fit(turned, noise, FIRST_LOOK_SNR, Light())
-            sure = (spots[:, WIDTH] > POINTED * matched.width_px) | (spots[:, SNR] > 2 * FIRST_LOOK_SNR)
+            spots, _ = facing.fit(turned, noise, CLEAR_SNR, Light())
+            sure = (spots[:, WIDTH] > POINTED * matched.width_px) | (spots[:, SNR] > 2 * CLEAR_SNR)
             found.append(spots[sure, SNR])
         return found
 
@@ -203,106 +196,15 @@ def _choose_width(
     return signs[0], 1.5, len(images)
 
 
-def _usual_width(spots: np.ndarray) -> float:
-    """Return the median width of spots, px: of each, the root of its squared width and squared error of place.
-
-    A fit follows the noise, and about where it ends a spot is narrower than about where it is: by ``1 / SNR^2`` of its width (the
-    bias of least squares to second order, Box 1971), which is the squared error of x over twice the squared width.
-    """
-    from nta.kernels.fit import WIDTH, X_SD
-
-    return float(np.clip(np.median(np.hypot(spots[:, WIDTH], spots[:, X_SD])), *WIDTH_RANGE_PX))
-
-
-def _spots_for_width(spots: np.ndarray) -> float:
-    """Return how many spots it takes to know their median width to `SURE_WIDTH`, by how they scatter."""
-    from nta.kernels.fit import WIDTH
-
-    return (MEDIAN_SD * _scatter(np.log(spots[:, WIDTH])) / SURE_WIDTH) ** 2
-
-
-def _scatter(values: np.ndarray) -> float:
-    """Return the SD of values by their median absolute deviation."""
-    return MAD_TO_SD * float(np.median(np.abs(values - np.median(values))))
-
-
-def _with_light(look: Look, fits: Sequence[tuple[np.ndarray, np.ndarray]], background: Background) -> Look:
-    """Measure what spots are like on those of some images, fitted singly."""
-    return replace(look, light=_light(*_all_of(fits), look, background))
+def _light_of(fits: tuple[np.ndarray, np.ndarray], look: Look, background: Background) -> Light:
+    """Measure what spots are like on fits of single ones."""
+    return find_light(*fits, float(np.median(look.spread)) / look.matched.noise_gain, look.light, background.per_grey)
 
 
 def _all_of(fits: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Return spots of all images, and what tells their light."""
     spots, tells = zip(*fits, strict=True)
     return np.concatenate(spots), np.concatenate(tells)
-
-
-def _light(spots: np.ndarray, tells: np.ndarray, look: Look, background: Background) -> Light:
-    """Measure gain, misfit, stretch and scatter of the widths from fits of single spots.
-
-    The gain is that of the background (photon transfer) where that tells, if the spots are not quieter. Otherwise it is the spots': all of
-    their own noise but what rises with their height, as misfit does, if that is clear. Stretch along each of two axes is taken for
-    normal: its square is exponential, and its SD is read from the median, in which what is two has no say.
-    """
-    from nta.kernels.doubles import STRETCHED
-    from nta.kernels.fit import LIGHT, MISFITS, SATURATED, SNR, STRETCH, TELLS_STRETCH, WIDTH
-
-    clear = (spots[:, SATURATED] == 0) & (tells[:, LIGHT] > 0) & (spots[:, SNR] > FIRST_LOOK_SNR) & (spots[:, TELLS_STRETCH] > 0)
-    if clear.sum() < FEWEST_SPOTS:
-        return replace(look.light, per_grey=background.per_grey, stretch=0.0)
-    spots, tells = spots[clear], tells[clear]
-    noise = float(np.median(look.spread)) / look.matched.noise_gain
-    square, information = spots[:, STRETCH] ** 2, spots[:, TELLS_STRETCH]
-    bright = spots[:, SNR] >= np.median(spots[:, SNR])
-    low, high = 0.0, 1.0
-    for _ in range(8):
-        s = 0.5 * (low + high)
-        low, high = (low, s) if np.median(square / (2 * (s**2 + SLACK / information))) <= np.log(2) else (s, high)
-    stretch = UNLIKE * high if low > 0 else 0.0
-    scatter = _scatter(np.log(spots[bright, WIDTH]))
-    # what is two has more about it than noise
-    one = square * information <= STRETCHED * (1 + stretch**2 * information)
-    spots, tells, bright = spots[one], tells[one], bright[one]
-    own = _own_noise(spots, tells, noise, look.light.width_sd)
-    height = tells[:, MISFITS] / tells[:, LIGHT]
-    if background.per_grey > 0:
-        per_grey = min(background.per_grey, float(np.median(own)))
-        misfit2 = np.median((own - per_grey)[bright] / height[bright])
-    else:
-        rise, higher = (float(np.median(of[bright]) - np.median(of[~bright])) for of in (own, height))
-        chance = MEDIAN_SD * math.sqrt(sum(_scatter(of) ** 2 / len(of) for of in (own[bright], own[~bright])))
-        # no more than leaves a gain that is none
-        misfit2 = min(rise / higher, float(np.median((own / height)[bright]))) if rise > SURE * chance else 0.0
-        per_grey = float(np.median(own)) - misfit2 * float(np.median(height))
-    per_grey = max(per_grey, 0.0)
-    return Light(per_grey, float(np.sqrt(np.clip(misfit2, 0.002**2, 1.0))), stretch, float(np.clip(scatter, 0.1, 0.5)))
-
-
-def _own_noise(spots: np.ndarray, tells: np.ndarray, noise: float, width_sd: float) -> np.ndarray:
-    """Return the variance that each spot's light adds, per grey level, by the residuals of its fit; their median is to be used.
-
-    Residuals r are weighted by the model m, whose sums over pixels are, for height h and width s, ``sum m = 2 pi s^2 h`` and ``sum m^2 =
-    pi s^2 h^2``: ``sum m r^2 = noise^2 sum m + per_grey sum m^2``, less what the fitted parameters took, ``noise^2 (42 + 10 q) / 27 h +
-    per_grey (15 + 5 q) / 27 h^2`` where either noise stands alone, q the share of the width that is not the prior's. The sum is nearly a
-    chi-square of n degrees of freedom, ``2 / n`` its relative variance, whose median is its mean times ``(1 - 2 / (9 n))^3`` (Wilson &
-    Hilferty 1931).
-    """
-    from nta.kernels.fit import EXCESS, LIGHT, MISFITS, PEAK, WIDTH, X_SD
-
-    height, width2 = spots[:, PEAK], spots[:, WIDTH] ** 2
-    information = 2 * width2 / spots[:, X_SD] ** 2
-    free = information / (information + 1 / width_sd**2)
-    flat = noise**2 * 2 * np.pi * width2 * height
-    seen = tells[:, EXCESS] + flat
-    flat -= noise**2 * height * (42 + 10 * free) / 27
-    light = tells[:, LIGHT] - height**2 * (15 + 5 * free) / 27
-    own = (seen - flat) / light
-    for _ in range(2):
-        gain = max(float(np.median(own)), 0.0)
-        # sum (m v)^2, v a pixel's variance: half the variance of what is seen
-        half = noise**4 * tells[:, LIGHT] + 2 * noise**2 * gain * tells[:, MISFITS] + gain**2 * np.pi / 2 * width2 * height**4
-        own = (seen / (1 - 2 * half / (9 * (flat + gain * light) ** 2)) ** 3 - flat) / light
-    return np.asarray(own)
 
 
 def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background, quantum: float, each: EACH) -> Look:
