@@ -130,13 +130,16 @@ def _recall(recipe: Recipe, seed: int, result: nta.Result) -> float:
     """Return the percentage found of particles that are bright and away from the edges."""
     noise = np.sqrt(recipe.background_grey / recipe.electrons_per_grey + recipe.read_noise_grey**2 + 1 / 12)
     found = total = 0
+    # the spots of a result are ordered by track
+    order = np.argsort(result.spots.frame, kind="stable")
+    frame, x_px, y_px = (getattr(result.spots, name)[order] for name in ("frame", "x_px", "y_px"))
     for at in Simulation(recipe, seed).positions():
         inside = (np.minimum(at.x_px, at.y_px) > SEEN_RIM_PX) & (at.x_px < recipe.width_px - SEEN_RIM_PX)
         seen = inside & (at.y_px < recipe.height_px - SEEN_RIM_PX) & (at.peak_grey > SEEN_SNR * noise)
-        here = slice(*np.searchsorted(result.spots.frame, (at.frame, at.frame + 1)))
+        here = slice(*np.searchsorted(frame, (at.frame, at.frame + 1)))
         total += int(seen.sum())
         if seen.any() and here.start < here.stop:
-            spots = KDTree(np.column_stack([result.spots.x_px[here], result.spots.y_px[here]]))
+            spots = KDTree(np.column_stack([x_px[here], y_px[here]]))
             found += int(np.sum(spots.query(np.column_stack([at.x_px[seen], at.y_px[seen]]))[0] < STILL_PX))
     return 100 * found / max(1, total)
 
