@@ -128,8 +128,8 @@ def count_threshold(
     if not looked:
         return gaussian
     skew, kurtosis = _skew_and_kurtosis(np.sum(powers, axis=0))
-    left_of_it = filtered_skew(matched.width_px)
-    skew = float(np.clip(skew, LEAST_SKEW / left_of_it, most_skew / left_of_it))
+    behind = filtered_skew(matched.width_px)
+    skew = float(np.clip(skew, LEAST_SKEW / behind, most_skew / behind))
     snr = np.concatenate(heights)
     wanted = false_spots * looked / matched.area_px
     told = _tail(snr, low, wanted, matched.width_px, skew, kurtosis)

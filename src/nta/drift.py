@@ -149,10 +149,8 @@ def _links(tracks: Tracks) -> _Links:
     linked = np.diff(spots.frame, prepend=-2) == 1
     linked[tracks.start[:-1]] = False
     row = np.flatnonzero(linked)
-    frame, track = (
-        spots.frame[row],
-        np.repeat(np.arange(len(tracks), dtype=np.int32), np.add.reduceat(linked, tracks.start[:-1], dtype=int)),
-    )
+    frame = spots.frame[row]
+    track = np.repeat(np.arange(len(tracks), dtype=np.int32), np.add.reduceat(linked, tracks.start[:-1], dtype=int))
     follows = (np.diff(track) == 0) & (np.diff(frame) == 1)
     step = np.empty((len(row), 2))
     for axis, at in enumerate((spots.x_px, spots.y_px)):

@@ -112,7 +112,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     sign, width, looked = _choose_width(first, background, settings, quantum, each)
     first = first[: max(looked, FIRST[0])]
     for _ in range(4):
-        look = _with_noise(_look(video, background, sign, width, Light(), CLEAR_SNR), first, background, quantum, each)
+        look = _with_noise(_look(video, background, sign, width), first, background, quantum, each)
         (spots, tells), shown = _all_of(each(look.spots_and_tells, first)), first
         if len(spots) < FEWEST_SPOTS:
             (spots, tells), shown = _all_of(each(look.spots_and_tells, images)), images
@@ -132,7 +132,7 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
     # a frame that is much noisier is no example
     factors = list(each(lambda image: look.see(image).factor, images))
     images = [image for image, factor in zip(images, factors, strict=True) if factor < NOISIER] or images
-    look = _with_noise(_look(video, background, sign, width, Light(), CLEAR_SNR), first, background, quantum, each)
+    look = _with_noise(_look(video, background, sign, width), first, background, quantum, each)
     look = replace(look, threshold=MASKED_SNR)
     look, found = _with_noise_between(look, images, quantum, each)
     look = replace(look, light=_light_of(_all_of(found), look, background))
@@ -145,16 +145,22 @@ def choose_look(video: Video, background: Background, settings: Settings, each: 
         fresh = np.float32(1 + (1 - n / video.n_frames) / n)
         look = look.at_noise(look.spread * fresh)
     look = replace(look, threshold=gaussian_threshold(asked, look.matched.area_px, width))
-    if len(background.noise) == 0 or not np.any(look.spread > quantum * ROUNDING_SD * look.matched.noise_gain * 1.01):
+    if len(background.noise) == 0 or not np.any(look.spread > _rounding_sd(look.matched, quantum) * 1.01):
         return look
     return replace(look, threshold=_counted(look, background, images, [spots for spots, _ in found], asked, each))
 
 
-def _look(video: Video, background: Background, sign: int, width_px: float, light: Light, threshold: float) -> Look:
+def _look(video: Video, background: Background, sign: int, width_px: float) -> Look:
+    """Return a first look, at spots that nobody doubts, before anything but sign and width is known."""
     matched = MatchedFilter(width_px, background.still, sign)
     ceiling = math.inf if video.ceiling is None else (video.ceiling if sign > 0 else 0.0) - 0.5
     even = np.ones(matched.grid, np.float32)
-    return Look(matched, threshold, np.ones(matched.tiles, np.float32), even, even, light, ceiling)
+    return Look(matched, CLEAR_SNR, np.ones(matched.tiles, np.float32), even, even, Light(), ceiling)
+
+
+def _rounding_sd(matched: MatchedFilter, quantum: float) -> float:
+    """Return the noise of a filtered frame that the step between two grey levels makes, the least there is."""
+    return quantum * ROUNDING_SD * matched.noise_gain
 
 
 def _choose_width(
@@ -169,7 +175,7 @@ def _choose_width(
 
     def prepared(width_px: float) -> tuple[MatchedFilter, np.ndarray]:
         matched = MatchedFilter(width_px, background.still, 1)
-        return matched, np.maximum(spread_of(matched, images[:1]), np.float32(quantum * ROUNDING_SD * matched.noise_gain))
+        return matched, np.maximum(spread_of(matched, images[:1]), _rounding_sd(matched, quantum))
 
     pairs = list(each(prepared, [width for width in WIDTHS_PX if min(background.still.shape) > 2 * find_rim_px(width)]))
 
@@ -210,9 +216,8 @@ def _all_of(fits: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
 def _with_noise(look: Look, images: Sequence[np.ndarray], background: Background, quantum: float, each: EACH) -> Look:
     """Measure the noise with particles clipped: of each tile, and at each point of the grid."""
     matched = look.matched
-    floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
     spread, relative = each(lambda job: job(), (lambda: spread_of(matched, images), lambda: _relative(look, background)))
-    return replace(look, relative=relative).at_noise(np.maximum(spread, floor))
+    return replace(look, relative=relative).at_noise(np.maximum(spread, _rounding_sd(matched, quantum)))
 
 
 def _with_noise_between(
@@ -238,8 +243,7 @@ def _with_noise_between(
     count = np.sum(counts, axis=0)
     enough = count > 0.1 * len(images) * np.outer(np.diff(matched.row_edge), np.diff(matched.col_edge))
     spread = np.where(enough, np.sqrt(np.sum(squares, axis=0) / np.maximum(count, 1)), look.spread)
-    floor = np.float32(quantum * ROUNDING_SD * matched.noise_gain)
-    spread = np.maximum(spread, floor).astype(np.float32)
+    spread = np.maximum(spread, _rounding_sd(matched, quantum)).astype(np.float32)
     usual = look.at_noise(spread)
     told = enough & (spread > 0)
     if not told.any():

@@ -97,7 +97,6 @@ class MatchedFilter:
     _row_share: np.ndarray = field(init=False, repr=False)
     _col_share: np.ndarray = field(init=False, repr=False)
     _taps: np.ndarray = field(init=False, repr=False)
-    _across: np.ndarray = field(init=False, repr=False)
     _base: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -123,7 +122,6 @@ class MatchedFilter:
             put(f"_{name}_share", shares(np.arange(n), middle))
         put("tiles", (len(self.row_mid), len(self.col_mid)))
         put("_taps", taps.astype(np.float32))
-        put("_across", self.sign * self._taps)
         put("_base", np.zeros(grid, np.float32))
         put("_base", self.filter(self.still).copy())
 
@@ -135,11 +133,11 @@ class MatchedFilter:
 
     def turned(self) -> MatchedFilter:
         """Return the filter of the other sign."""
-        return self._with(sign=-self.sign, _across=-self._across, _base=-self._base)
+        return self._with(sign=-self.sign, _base=-self._base)
 
     def plain(self) -> MatchedFilter:
         """Return the filter that takes nothing off, particles bright."""
-        return self._with(sign=1, still=np.zeros(self.shape, np.float32), _across=self._taps, _base=np.zeros(self.grid, np.float32))
+        return self._with(sign=1, still=np.zeros(self.shape, np.float32), _base=np.zeros(self.grid, np.float32))
 
     def _with(self, **values: Any) -> MatchedFilter:
         other = copy.copy(self)
@@ -158,8 +156,7 @@ class MatchedFilter:
 
         The array is the calling thread's own, and holds until it calls any filter again.
         """
-        taps = self._taps**power
-        return self._filter(image, taps, self.sign * taps, np.zeros(self.tiles, np.float32))[0]
+        return self.filter_and_level(image, np.zeros(self.tiles, np.float32), power)[0]
 
     def see(self, frame: np.ndarray, spread: np.ndarray) -> Seen:
         """Return a frame through the filter; `spread`, (tile rows, tile columns) float32, is about the SD of what will be seen.
@@ -168,18 +165,14 @@ class MatchedFilter:
         """
         return Seen(frame, *self.filter_and_level(frame, spread)[:3])
 
-    def filter_and_level(self, frame: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        """Return a frame as `filter` does, and of that what `levels` returns."""
-        return self._filter(frame, self._taps, self._across, spread)
-
-    def _filter(
-        self, image: np.ndarray, down: np.ndarray, across: np.ndarray, spread: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    def filter_and_level(self, image: np.ndarray, spread: np.ndarray, power: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """Return an image as `filter` does, and of that what `levels` returns."""
         from nta.kernels.filter import filter_image
 
         filtered, level, variance = _room("filtered", self.grid), np.empty(self.tiles), np.empty(self.tiles)
+        taps = self._taps if power == 1 else self._taps**power
         of_tiles = spread, self.row_edge, self.col_edge, _order(), level, variance
-        return filtered, level, variance, filter_image(image, self._base, down, across, self.step, filtered, *of_tiles)
+        return filtered, level, variance, filter_image(image, self._base, taps, self.sign * taps, self.step, filtered, *of_tiles)
 
     def residual(self, frame: np.ndarray) -> np.ndarray:
         """Return a frame with sign and still background taken off, (height, width) float32."""

@@ -73,12 +73,15 @@ def subtract(
 
 
 @jit(**PART)
-def saturate(still: np.ndarray, sign: float, ceiling: float, out: np.ndarray) -> None:
-    """Write the least of a saturated pixel once its still background is taken off."""
+def saturated(still: np.ndarray, sign: float, ceiling: float) -> np.ndarray:
+    """Return the least of a saturated pixel once its still background is taken off, (height, width) float32."""
     factor, limit = np.float32(sign), np.float32(ceiling)
-    for r in range(out.shape[0]):
-        for c in range(out.shape[1]):
+    height, width = still.shape
+    out = np.empty((height, width), np.float32)
+    for r in range(height):
+        for c in range(width):
             out[r, c] = limit - factor * still[r, c]
+    return out
 
 
 @jit(
@@ -128,8 +131,7 @@ def find_in_frame(
     n_found = find_maxima(filtered, level, row_mid, col_mid, noise, factor, threshold, step, max(1, rim // step - 1), found)
     most = np.empty((0, 0), np.float32)
     if subtract(bytes_, words, floats, still, sign, ceiling, found[:n_found], int(NEAR * filter_width) + 2, residual):
-        most = np.empty(still.shape, np.float32)
-        saturate(still, sign, ceiling, most)
+        most = saturated(still, sign, ceiling)
     capacity = 2 * n_found + 1
     spots, tells = np.empty((capacity, COLUMNS)), np.empty((capacity, DIAGNOSTICS))
     parent, lone = np.empty(capacity, np.int64), np.empty(capacity, np.uint8)
@@ -146,8 +148,7 @@ def find_in_frame(
                 start[q, 0], start[q, 1] = spots[doubtful[q], 0], spots[doubtful[q], 1]
             reaches = subtract(bytes_, words, floats, still, sign, ceiling, start, int(WIDE * filter_width) + 3, residual)
             if reaches and len(most) == 0:
-                most = np.empty(still.shape, np.float32)
-                saturate(still, sign, ceiling, most)
+                most = saturated(still, sign, ceiling)
             n = look_again(
                 residual, model, most, found, pixel_noise, threshold, filter_width, light_variance, misfit, stretch, width_prior, rim,
                 spots, tells, parent, lone, n, doubtful, m,
