@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nta.blocks import ROWS, add_information, blocks, expect, mix
+from nta.blocks import ROWS, blocks, expect, mix
 
 N, K = 2 * ROWS + 37, 23
 
@@ -31,15 +31,3 @@ def test_sums_are_those_of_the_whole_matrix(matrix: np.ndarray) -> None:
     assert fit == pytest.approx(count @ np.log(mixed), rel=1e-12)
     assert found == pytest.approx((count / mixed) @ whole, rel=1e-12)
     assert joined == pytest.approx((count / mixed) @ outliers, rel=1e-12)
-
-
-def test_information_is_that_of_the_cells_with_a_share() -> None:
-    rng = np.random.default_rng(2)
-    some, number, count = rng.random((50, K)), rng.random(K), rng.poisson(1.0, 50)
-    some[:, :3], number[-2:] = 0.0, 0.0
-    mixed, found = some @ number + 0.1, np.ones((K, K))
-    add_information(found, some, number, count, mixed)
-    shares = some * number / mixed[:, None]
-    assert found - 1 == pytest.approx((shares * count[:, None]).T @ shares, rel=1e-12, abs=1e-15)
-    add_information(found, some, number, np.zeros(50, int), mixed)
-    assert found - 1 == pytest.approx((shares * count[:, None]).T @ shares, rel=1e-12, abs=1e-15)

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from nta import density
 from nta import distribution as module
 from nta.diffusion import Diffusion, size_grid_nm
-from nta.distribution import STATISTICS, Distribution, Interval, find_distribution
+from nta.distribution import STATISTICS, Distribution, Interval, find_distribution, fine_grid_nm
 from nta.presence import Presence
 from nta.settings import Settings, Used
 from nta.tracks import Tracks
@@ -148,7 +147,6 @@ def distribute(parts: tuple[Tracks, Diffusion, Presence], seed: int = 0) -> Dist
 def few_replicates() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "REPLICATES", 40)
-        patch.setattr(density, "STRENGTHS", density.STRENGTHS[::2])
         yield
 
 
@@ -263,7 +261,7 @@ def test_many_short_tracks_of_small_particles_do_not_make_them_many() -> None:
     ln_d = np.log(np.repeat([100.0, 400.0], [180, 30]))
     dist = distribute(problem(ln_d, seed=7, tracks_each=each))
     assert dist.share(0, 200).value == pytest.approx(0.5, abs=0.05)
-    below = dist.unweighted[GRID < 200].sum()
+    below = dist.unweighted[fine_grid_nm() < 200].sum()
     assert below == pytest.approx(6 / 7, abs=0.03)
 
 
@@ -331,11 +329,3 @@ def test_correlated_frames_leave_their_doubt_in_the_interval() -> None:
     doubtful = Diffusion(**{**vars(diffusion), "chosen": {"correlation_doubt": Used(0.02, "measured")}})
     sure, unsure = (module._scale_sd(naive.calibration(), d, Settings()) for d in (diffusion, doubtful))
     assert unsure**2 - sure**2 == pytest.approx(0.02**2)
-
-
-def test_a_range_without_particles_can_be_empty_and_one_with_them_cannot(found: Found) -> None:
-    _, dist = found["bimodal"]
-    assert dist.emptiable(600.0, math.inf)
-    assert dist.emptiable(0.0, 30.0)
-    assert not dist.emptiable(50.0, 120.0)
-    assert not dist.emptiable(150.0, 300.0)

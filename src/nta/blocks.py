@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 ROWS = 1024  # tracks at a time, which stay in the processor's cache
-NO_SHARE = 1e-12  # of a track
+LEAST = 1e-60  # likelihood of a track, of rows scaled to 1; its square and that of its inverse exist
 
 
 def blocks(matrix: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
@@ -35,24 +35,9 @@ def expect(
     """
     fit, found, joined = 0.0, np.zeros(matrix.shape[1]), np.zeros(outliers.shape[1])
     for rows, some in blocks(matrix):
-        mixed = np.maximum(some @ number + outliers[rows] @ other, 1e-300)
+        mixed = some @ number + outliers[rows] @ other + LEAST
         ratio = count[rows] / mixed
         fit += float(count[rows] @ np.log(mixed))
         found += ratio @ some
         joined += ratio @ outliers[rows]
     return fit, found, joined
-
-
-def add_information(found: np.ndarray, some: np.ndarray, number: np.ndarray, count: np.ndarray, mixed: np.ndarray) -> None:
-    """Add to `found`, (k, k), what a block tells: the curvature of minus the log-likelihood over the ln of the numbers.
-
-    Without the part that vanishes at the truth, and in the precision of the block, `some`.
-    """
-    used = np.flatnonzero(count)
-    weighted = some[used]
-    weighted *= (np.sqrt(count[used], dtype=float) / mixed[used])[:, None].astype(some.dtype)
-    # most cells have no share in any track
-    shared = np.flatnonzero(weighted.max(axis=0, initial=0.0) * number > NO_SHARE)
-    if len(shared):
-        cells = slice(shared[0], shared[-1] + 1)
-        found[cells, cells] += (weighted[:, cells].T @ weighted[:, cells]) * (number[cells, None] * number[cells])

@@ -97,7 +97,7 @@ def find_classes(distribution: Distribution, diffusion: Diffusion, n_tracks: int
     fraction = distribution.shares(edges)
     if not distribution.empty:
         fraction = [_widened(f, c, distribution) for f, c in zip(fraction, classes, strict=True)]
-        inside = _cells_inside(distribution, classes)
+        inside = _cells_inside(diffusion.grid_nm, classes)
         # in the precision of the posterior, which would be copied otherwise
         moving = (distribution.posterior @ inside.astype(distribution.posterior.dtype)).astype(float)
         p_class[diffusion.track] = moving / np.maximum(moving.sum(axis=1, keepdims=True), 1e-300)
@@ -107,9 +107,10 @@ def find_classes(distribution: Distribution, diffusion: Diffusion, n_tracks: int
     return Classes(classes, tuple(fraction), p_class, label)
 
 
-def _cells_inside(distribution: Distribution, classes: tuple[SizeClass, ...]) -> np.ndarray:
-    """Return (k, n_classes) the share of each grid cell that lies in each class."""
-    ln = np.log(distribution.edges_nm)
+def _cells_inside(grid_nm: np.ndarray, classes: tuple[SizeClass, ...]) -> np.ndarray:
+    """Return (k, n_classes) the share of the cell about each grid point that lies in each class."""
+    half = 0.5 * np.log(grid_nm[1] / grid_nm[0])
+    ln = np.append(np.log(grid_nm) - half, np.log(grid_nm[-1]) + half)
     with np.errstate(divide="ignore"):
         bounds = [(np.log(c.low_nm), np.log(c.high_nm)) for c in classes]
     return np.column_stack([np.clip(np.minimum(ln[1:], b) - np.maximum(ln[:-1], a), 0, None) / np.diff(ln) for a, b in bounds])

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from nta import medium
-from nta.blocks import ROWS, blocks, expect, mix
-from nta.density import Density, expectation_steps, fit_density, likelihood_bounds, refit
-from nta.diffusion import DROP_95, Diffusion, size_grid_nm
+from nta.blocks import LEAST, blocks
+from nta.diffusion import Diffusion, size_grid_nm
+from nta.emptiness import find_emptiable
 from nta.errors import Notice
-from nta.mixture import Mixture, fit_mixture
+from nta.mixture import Evidence, Mixture, fit_mixtures
 from nta.physics import ZERO_CELSIUS_K
 from nta.presence import Presence, span_frames
+from nta.replicates import draw_replicates
 from nta.settings import Settings, Used
 from nta.tracks import Tracks
 from nta.video import Calibration
@@ -25,8 +26,7 @@ REPLICATES = 200
 # number of independent particles
 UNEVENNESS = np.pi / 2
 FEW = 4096  # tracks whose likelihoods are kept in double precision: to convert them for every sum takes longer than it saves memory
-LIVE = 30.0  # e^-30 of the largest cell is nothing
-EMPTYING_STEPS, LOOK_STEPS = 300, 10
+FINER = 8  # steps of the distribution's grid to one of the likelihoods'
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
 
 
@@ -56,11 +56,11 @@ class Peak:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Number-weighted size distribution on the log grid of `Diffusion`.
+    """Number-weighted size distribution.
 
     Attributes
     ----------
-    grid_nm : (k,) float64
+    grid_nm : (k,) float64, log-spaced
     weight : (k,) float64, sums to 1 (all zero when no track was sized)
     unweighted : (k,) float64, the same per track instead of per particle, sums to 1
     replicates : (b, k) float64, resampled `weight`
@@ -69,7 +69,7 @@ class Distribution:
     raw_nm : (m,) float64, maximum-likelihood diameters of the tracks, the raw histogram
     number_in_view : Interval, particles in view at a time, after the correction
     peaks : tuple of Peak, ascending diameter
-    posterior : (m, k) float32, probability of each size for each track of `Diffusion`
+    posterior : (m, l) float32, probability of each size of the grid of `Diffusion` for each of its tracks
     outlier : (m, 2) float64, probability that it is immobile, or a chain of chance links
     independent_particles : how many different particles the tracks are of
     emptiable : ``(low_nm, high_nm) -> bool``, whether the tracks are explained as well without any particle between
@@ -183,54 +183,54 @@ def find_distribution(
     A Poisson process of tracks: ``l(c) = sum_i ln sum_k c_k E_(n_i, k) p(track_i | d_k) - sum_k c_k E_k`` with E the expected number of
     tracks of n frames that a particle of size k makes (`presence`; ``None`` when no track was sized).
     """
-    grid = diffusion.grid_nm
-    nothing = np.zeros(len(grid))
+    grid, nothing = fine_grid_nm(), np.zeros(FINER * (len(diffusion.grid_nm) - 1) + 1)
     scale_sd = _scale_sd(calibration, diffusion, settings)
     raw = diffusion.raw_diameters_nm()
     none = Interval(0.0, 0.0, 0.0, 0.0, 0.0)
     empty = Distribution(grid, nothing, nothing, np.empty((0, len(grid))), np.empty(0), scale_sd, raw, none)
     if presence is None or len(diffusion) == 0:
         return empty
-    problem = _problem(tracks, diffusion, presence)
-    density = fit_density(problem.matrix, presence.tracks, problem.outliers)
-    outlier, found = _shares(problem, density)
+    evidence = _evidence(tracks, diffusion, presence)
+    fits = fit_mixtures(evidence)
+    mixture = fits[0].mixture
+    posterior, outlier = _posterior(evidence, mixture)
     if np.all(outlier.sum(axis=1) > 0.5):
-        return replace(empty, posterior=_posterior(problem, density), outlier=outlier)
-    # a visitor that leaves no track is no evidence
-    per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
-    independent = float(found @ (1 / per_particle))
-    drawn = _replicates(problem, presence.tracks, density, _resampled_counts(problem, density, per_particle, settings.distribution.seed))
-    weights = np.array([d.weight for d in drawn])
-    in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
+        return replace(empty, posterior=posterior, outlier=outlier)
+    drawn = draw_replicates(evidence, fits, REPLICATES, np.random.default_rng([settings.distribution.seed, 0]))
+    weights = np.array([_weights(m, grid) for m in drawn])
+    in_view = np.array([m.cells(evidence.ln_d) @ presence.depth_um for m in [mixture, *drawn]])
     rng = np.random.default_rng([settings.distribution.seed, 1])
-    typical = float(found.sum()) / independent
-    moving = (outlier.sum(axis=1) < 0.5).astype(float)
-    peaks = _name_peaks(fit_mixture(problem.matrix, presence.tracks, np.log(grid), density.weight, typical, moving))
-    unweighted = density.weight * presence.tracks
+    weight = _weights(mixture, grid)
+    unweighted = weight * np.interp(np.log(grid), evidence.ln_d, presence.tracks)
     return Distribution(
         grid_nm=grid,
-        weight=density.weight,
+        weight=weight,
         unweighted=unweighted / unweighted.sum(),
         replicates=weights,
         scale=np.exp(scale_sd * rng.normal(size=len(weights))),
         scale_sd=scale_sd,
         raw_nm=raw,
         number_in_view=_intervals(in_view[:1], in_view[1:, None], in_view[1:, None])[0],
-        peaks=peaks,
-        posterior=_posterior(problem, density),
+        peaks=_name_peaks(mixture),
+        posterior=posterior,
         outlier=outlier,
-        independent_particles=independent,
-        emptiable=_emptiable(problem, presence.tracks, density, typical, scale_sd),
-        chosen={**presence.chosen, "smoothing_strength": Used(density.strength, "measured")},
+        independent_particles=float(posterior.sum(axis=0) @ (1 / evidence.tracks_per_particle)),
+        emptiable=find_emptiable(evidence, mixture, float(np.exp(1.96 * scale_sd))),
+        chosen=presence.chosen,
     )
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """(m, k) likelihood of each track times expected tracks of its length, and (m, 2) the same of what does not diffuse."""
+def fine_grid_nm() -> np.ndarray:
+    """Return the diameters on which distributions are given: `FINER` steps to one of the likelihoods', since a size may be narrow."""
+    coarse = size_grid_nm()
+    return np.geomspace(coarse[0], coarse[-1], FINER * (len(coarse) - 1) + 1)
 
-    matrix: np.ndarray
-    outliers: np.ndarray
+
+def _weights(mixture: Mixture, grid_nm: np.ndarray) -> np.ndarray:
+    """Return the share of each cell of the grid, sum 1; what a component has beyond it is not counted."""
+    half = 0.5 * np.log(grid_nm[1] / grid_nm[0])
+    inside = np.diff(mixture.below(np.append(np.log(grid_nm) - half, np.log(grid_nm[-1]) + half)))
+    return np.asarray(inside / inside.sum())
 
 
 def _name_peaks(mixture: Mixture) -> tuple[Peak, ...]:
@@ -238,7 +238,7 @@ def _name_peaks(mixture: Mixture) -> tuple[Peak, ...]:
     return tuple(Peak(float(np.exp(centre)), float(share), float(np.exp(width))) for centre, share, width in columns)
 
 
-def _problem(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> _Problem:
+def _evidence(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> Evidence:
     span = span_frames(tracks)[diffusion.track]
     # something stuck stays for any time; a chain of chance links goes on with even odds
     log_outlier = np.column_stack(
@@ -251,68 +251,21 @@ def _problem(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> _Probl
         best = np.maximum(log_matrix.max(axis=1), log_outlier[rows].max(axis=1))[:, None]
         matrix[rows] = np.exp(np.where(log_matrix - best > least, log_matrix - best, -np.inf))
         log_outlier[rows] -= best
-    return _Problem(matrix, np.exp(log_outlier))
+    # a visitor that leaves no track is no evidence
+    per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
+    return Evidence(matrix, presence.tracks, np.exp(log_outlier), np.log(diffusion.grid_nm), per_particle, presence.visitors_um)
 
 
-def _shares(problem: _Problem, density: Density) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability that each track is something else, (m, 2), and how many tracks there are of each size, (k,)."""
-    number, once = np.exp(density.log_number), np.ones(len(problem.matrix))
-    outlier = problem.outliers * density.outlier
-    outlier /= (mix(problem.matrix, number) + outlier.sum(axis=1))[:, None]
-    return outlier, number * expect(problem.matrix, problem.outliers, once, number, density.outlier)[1]
-
-
-def _posterior(problem: _Problem, density: Density) -> np.ndarray:
-    """Return the probability of each size for each track, (m, k) float32."""
-    posterior = np.empty(problem.matrix.shape, np.float32)
-    for rows, some in blocks(problem.matrix):
-        found = some * np.exp(density.log_number)
-        posterior[rows] = found / (found.sum(axis=1) + problem.outliers[rows] @ density.outlier)[:, None]
-    return posterior
-
-
-def _resampled_counts(problem: _Problem, density: Density, tracks_per_particle: np.ndarray, seed: int) -> np.ndarray:
-    """Return (b, m) how often each track counts in each replicate: a bootstrap over particles, not over tracks.
-
-    One particle comes back many times, and nobody knows which tracks are one particle's. A size is drawn for each track from its
-    posterior, the tracks are sorted by it and cut into runs of as many as a particle of that size makes; runs are resampled.
-    """
-    rng = np.random.default_rng([seed, 0])
-    n_tracks, n_sizes = problem.matrix.shape
-    cumulative = np.empty((n_tracks, n_sizes), np.float32)
-    for rows, some in blocks(problem.matrix):
-        total = np.cumsum(some * np.exp(density.log_number), axis=1)
-        cumulative[rows] = total / np.maximum(total[:, -1:], 1e-300)
-    counts = np.empty((REPLICATES, n_tracks), np.uint8)
-    for b in range(REPLICATES):
-        at = np.asarray(rng.random(n_tracks), np.float32)[:, None]
-        size = np.concatenate([np.count_nonzero(cumulative[i : i + ROWS] < at[i : i + ROWS], axis=1) for i in range(0, n_tracks, ROWS)])
-        size = np.minimum(size, n_sizes - 1)
-        order = np.lexsort((rng.random(n_tracks), size))
-        run = np.floor(np.cumsum(1.0 / tracks_per_particle[size[order]]) + rng.random()).astype(int)
-        run -= run[0]
-        n_runs = run[-1] + 1
-        # Poisson, not multinomial: how many particles came is luck too
-        counts[b, order] = rng.poisson(1.0, n_runs)[run]
-    return counts
-
-
-def _live(density: Density) -> slice:
-    """Return the cells where there is anything."""
-    live = np.flatnonzero(density.log_number > density.log_number.max() - LIVE)
-    return slice(int(live[0]), int(live[-1]) + 1)
-
-
-def _replicates(problem: _Problem, expected: np.ndarray, density: Density, counts: np.ndarray) -> list[Density]:
-    """Refit the density to each set of counts, on the cells where there is anything."""
-    cells = _live(density)
-    near = Density(density.log_number[cells], density.outlier, density.strength)
-    drawn = []
-    for fit in refit(problem.matrix[:, cells], expected[cells], problem.outliers, counts, near):
-        whole = np.full(len(expected), -300.0)
-        whole[cells] = fit.log_number
-        drawn.append(Density(whole, fit.outlier, fit.strength))
-    return drawn
+def _posterior(evidence: Evidence, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability of each size for each track, (m, k) float32, and of each kind of what does not diffuse, (m, o)."""
+    posterior, cells = np.empty(evidence.matrix.shape, np.float32), mixture.cells(evidence.ln_d)
+    outlier = evidence.outliers * mixture.outlier
+    for rows, some in blocks(evidence.matrix):
+        found = some * cells
+        whole = (found.sum(axis=1) + outlier[rows].sum(axis=1) + LEAST)[:, None]
+        posterior[rows] = found / whole
+        outlier[rows] /= whole
+    return posterior, outlier
 
 
 def _scale_sd(calibration: Calibration, diffusion: Diffusion, settings: Settings) -> float:
@@ -336,36 +289,3 @@ def _scale_sd(calibration: Calibration, diffusion: Diffusion, settings: Settings
     if "correlation_doubt" in diffusion.chosen:
         terms.append(diffusion.chosen["correlation_doubt"].value)
     return float(np.sqrt(np.sum(np.square(terms))))
-
-
-def _emptiable(
-    problem: _Problem, expected: np.ndarray, density: Density, tracks_per_particle: float, scale_sd: float
-) -> Callable[[float, float], bool]:
-    """Return a test of whether a range of sizes can be empty: a likelihood ratio of free densities, tracks counted as particles.
-
-    The edges give way by what the scale of all diameters is uncertain.
-    """
-    live = _live(density)
-    matrix, expected, log_number, grid = problem.matrix[:, live], expected[live], density.log_number[live], size_grid_nm()[live]
-    once = np.ones(len(matrix))
-    slack = float(np.exp(1.96 * scale_sd))
-
-    def climb(allowed: np.ndarray) -> Iterator[tuple[float, float]]:
-        """Yield from time to time what the likelihood has come to, and what it will never exceed."""
-        args = matrix, expected, problem.outliers, once
-        at = np.where(allowed, np.exp(np.maximum(log_number, log_number.max() - 12)), 0.0), np.maximum(density.outlier, 1e-9)
-        for _ in range(EMPTYING_STEPS // LOOK_STEPS):
-            at = expectation_steps(*args, *at, LOOK_STEPS)
-            yield likelihood_bounds(*args, *at)
-
-    *_, (full, _) = climb(np.ones(len(grid), bool))
-    least = full - DROP_95 * tracks_per_particle
-
-    def test(inside: np.ndarray) -> bool:
-        reached = -np.inf
-        for reached, most in climb(~inside):
-            if reached > least or most <= least:
-                break  # no step loses what the ones before have gained
-        return reached > least
-
-    return lambda low_nm, high_nm: test((grid >= low_nm * slack) & (grid * slack < high_nm))

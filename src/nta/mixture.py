@@ -1,81 +1,255 @@
-"""Likelihood matrix -> log-normal mixture: how many populations there are, and where. It names the peaks; the density is not its."""
+"""Likelihood matrix -> log-normal mixture: how many populations there are, where, how wide, and how many particles each has.
+
+The distribution that is reported. Populations narrower than the tracks can tell are of one size: `NARROWEST` wide.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from nta.blocks import expect
+from nta.blocks import LEAST, blocks, expect
 
 MOST_COMPONENTS = 4
-NARROWEST = 0.02  # of a component, in ln d
-ITERATIONS = 500
+NARROWEST, WIDEST = 0.002, 1.5  # of a component, in ln d; the narrowest standards of beads are 0.01
+FEWEST_TRACKS, FEWEST_PARTICLES = 1e-5, 1e-6  # of a kind of outlier, of a component: so that their ln exist
+PART = 0.05  # of all tracks that a new component begins with
+APART, HALVES = 0.15, (0.9, 0.5)  # the two that one is cut into: of one size, in ln d; else in its widths, distance and width of each
+CLEARLY_WIDE = 0.08  # narrower ones are not cut in two of some width
+BEGINNING = 0.06  # width that sizes begin with, where they are freed
+TOLERANCE = 1e-9  # of the log-likelihood, relative
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Log-normal components: `centre` (j,) ln of the median in nm, `width` (j,) SD of ln d, `share` (j,) number fractions."""
+    """Log-normal components of numbers of particles.
 
+    Attributes
+    ----------
+    number : (j,) float64, particles of each
+    centre, width : (j,) float64, ln of the median in nm, SD of ln d
+    outlier : (o,) float64, tracks of each kind of what does not diffuse
+    sharp : whether all components are of one size each, `NARROWEST` wide
+    """
+
+    number: np.ndarray
     centre: np.ndarray
     width: np.ndarray
-    share: np.ndarray
+    outlier: np.ndarray
+    sharp: bool = False
+
+    @property
+    def share(self) -> np.ndarray:
+        """(j,) number fractions, sum 1."""
+        return np.asarray(self.number / self.number.sum())
+
+    def cells(self, ln_d: np.ndarray) -> np.ndarray:
+        """Return the numbers at the points of a grid, (k,): between two points a particle is shared by how near it is to either.
+
+        A likelihood then is interpolated linearly over ln d, and a component has its place between the points too.
+        """
+        return np.asarray(self.number @ _shapes(self.centre, self.width, ln_d)[0])
+
+    def slopes(self, ln_d: np.ndarray) -> np.ndarray:
+        """Return the slopes of `cells` over the parameters, (p, k): ln of numbers, centres and, unless `sharp`, squares of the widths."""
+        shape, by_centre, by_square = _shapes(self.centre, self.width, ln_d)
+        each = self.number[:, None]
+        return np.concatenate([each * shape, each * by_centre] + ([] if self.sharp else [each * by_square]))
+
+    def below(self, ln_d: np.ndarray) -> np.ndarray:
+        """Return the number fraction below each ln d."""
+        from scipy.special import ndtr
+
+        return np.asarray(self.share @ ndtr((ln_d - self.centre[:, None]) / self.width[:, None]))
 
 
-def fit_mixture(
-    matrix: np.ndarray,
-    expected: np.ndarray,
-    ln_d: np.ndarray,
-    start: np.ndarray,
-    tracks_per_particle: float,
-    count: np.ndarray | None = None,
-) -> Mixture:
-    """Fit mixtures of 1 to 4 components by EM and return the one of the lowest BIC.
+@dataclass(frozen=True)
+class Fit:
+    """A mixture, its log-likelihood, and `score`: that less what its parameters cost; higher is better."""
 
-    Parameters
+    mixture: Mixture
+    loglik: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a mixture is fitted to.
+
+    Attributes
     ----------
-    matrix : (m, k), likelihood of each track times the expected tracks of its length, per particle of each size
+    matrix : (m, k), likelihood of each track (rows scaled at will) times the expected tracks of its length, per particle of each size
     expected : (k,), expected tracks per particle of each size
-    ln_d : (k,)
-    start : (k,), number weights near which to begin
-    tracks_per_particle : the log-likelihood is divided by it, since tracks of one particle are not new evidence
-    count : (m,) times each track counts; 1 unless given
+    outliers : (m, o), likelihood of each track under what is no diffusing particle
+    ln_d : (k,), evenly spaced
+    tracks_per_particle : (k,), tracks that one different particle makes; no less than 1
+    visitors : (k,), different particles that come by, per particle of each size
     """
-    count = np.ones(len(matrix)) if count is None else count
-    best: tuple[float, Mixture] | None = None
-    independent = max(count.sum() / tracks_per_particle, 2.0)
-    for n in range(1, MOST_COMPONENTS + 1):
-        fit, mixture = _em(matrix, count, expected, ln_d, start, n)
-        bic = -2 * fit / tracks_per_particle + (3 * n - 1) * np.log(independent)
-        if best is None or bic < best[0]:
-            best = (bic, mixture)
-    assert best is not None
-    order = np.argsort(best[1].centre)
-    return Mixture(best[1].centre[order], best[1].width[order], best[1].share[order])
+
+    matrix: np.ndarray
+    expected: np.ndarray
+    outliers: np.ndarray
+    ln_d: np.ndarray
+    tracks_per_particle: np.ndarray
+    visitors: np.ndarray
 
 
-def _em(matrix: np.ndarray, count: np.ndarray, expected: np.ndarray, ln_d: np.ndarray, start: np.ndarray, n: int) -> tuple[float, Mixture]:
-    """Return the log-likelihood and the mixture of `n` components."""
-    cumulative = np.cumsum(start) / start.sum()
-    # the ends of the grid are no ends of a population
-    edges = np.interp(np.clip(np.arange(n + 1) / n, 0.02, 0.98), cumulative, ln_d)
-    centre = np.interp((np.arange(n) + 0.5) / n, cumulative, ln_d)
-    width = np.maximum(np.diff(edges) / 3, 0.05)
-    number = np.full(n, count.sum() / n / float(start @ expected / start.sum()))
-    none, fit = np.empty((len(matrix), 0)), -np.inf
-    for iteration in range(ITERATIONS):
-        shape = np.exp(-0.5 * ((ln_d - centre[:, None]) / width[:, None]) ** 2)
-        shape /= np.maximum(shape.sum(axis=1, keepdims=True), 1e-300)
-        cells = number[:, None] * shape
-        total = cells.sum(axis=0)
-        reached, growth, _ = expect(matrix, none, count, total, none[0])
-        before, fit = fit, float(reached - total @ expected)
-        # particles of each component in each cell, given the tracks
-        found = cells * (growth / expected)
-        number = np.maximum(found.sum(axis=1), 1e-9)
-        centre = found @ ln_d / number
-        spread = np.sum(found * (ln_d - centre[:, None]) ** 2, axis=1) / number
-        width = np.sqrt(np.maximum(spread, NARROWEST**2))
-        if iteration > 20 and fit - before < 1e-5:
-            break
-    return fit, Mixture(centre, width, number / number.sum())
+def fit_mixtures(evidence: Evidence) -> tuple[Fit, ...]:
+    """Fit mixtures of 1, 2 ... components, of some width or of one size each; the best first.
+
+    The score is the Bayesian information criterion of a composite likelihood (Gao & Song 2010, eq. 7): the tracks of one particle are
+    not independent, and what tells more of which particles came than of their distribution costs more than a parameter.
+    """
+    free = _climb(evidence, _beginning(evidence))
+    sharp = _climb(evidence, _sharpened(free.mixture))
+    found = [free, sharp]
+    best = max(f.score for f in found)
+    for _ in range(1, MOST_COMPONENTS):
+        free = _best(evidence, _grown(evidence, free.mixture))
+        sharp = _best(evidence, [_sharpened(free.mixture), *_grown(evidence, sharp.mixture)])
+        freed = _climb(evidence, _freed(sharp.mixture))
+        free = max(free, freed, key=lambda f: f.loglik)
+        found += [free, sharp]
+        if max(free.score, sharp.score) <= best:
+            break  # further components would have to make up for this one too
+        best = max(best, free.score, sharp.score)
+    return tuple(sorted(found, key=lambda f: -f.score))
+
+
+def scores(evidence: Evidence, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
+    """Return what tracks tell of the parameters of `Mixture.slopes`, (p, p), and what their dependence adds to its scores' scatter."""
+    slopes = mixture.slopes(evidence.ln_d)
+    cells, n = mixture.cells(evidence.ln_d), len(slopes)
+    information, found, weighted = np.zeros((n, n)), np.zeros(len(cells)), np.zeros((len(cells), n))
+    for rows, some in blocks(evidence.matrix):
+        mixed = some @ cells + evidence.outliers[rows] @ mixture.outlier + LEAST
+        score = (some @ slopes.T) / mixed[:, None]
+        information += score.T @ score
+        # tracks found in each cell, and the sum of their scores
+        found += (1 / mixed) @ some
+        weighted += some.T @ (score / mixed[:, None])
+    found, weighted = found * cells, weighted * cells[:, None]
+    more = (evidence.tracks_per_particle - 1) / np.maximum(found, 1e-12)
+    return information, np.asarray((weighted * more[:, None]).T @ weighted)
+
+
+def _shapes(centre: np.ndarray, width: np.ndarray, ln_d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the share of each component at each grid point, (j, k), and its slopes over centre and square of the width.
+
+    Shares are means of triangles about the points, those at the ends level beyond: second differences of ``E[(x - X)+]``.
+    """
+    from scipy.special import ndtr
+
+    step = ln_d[1] - ln_d[0]
+    z = (ln_d - centre[:, None]) / width[:, None]
+    under, density = ndtr(z), np.exp(-0.5 * z * z) / (np.sqrt(2 * np.pi) * width[:, None])
+    ramp = (ln_d - centre[:, None]) * under + width[:, None] ** 2 * density
+
+    def second(value: np.ndarray, last_slope: float) -> np.ndarray:
+        slope = np.diff(value, axis=1) / step
+        ends = np.zeros((len(value), 1)), np.full((len(value), 1), last_slope)
+        return np.diff(np.concatenate([ends[0], slope, ends[1]], axis=1), axis=1)
+
+    # rounding leaves less than nothing where nothing is
+    return np.maximum(second(ramp, 1.0), 0.0), second(-under, 0.0), second(0.5 * density, 0.0)
+
+
+def _beginning(evidence: Evidence) -> Mixture:
+    """Return one component with the moments of a free density after a few steps of EM."""
+    k, o, m = len(evidence.ln_d), evidence.outliers.shape[1], len(evidence.matrix)
+    number, other, once = np.full(k, m / k) / evidence.expected, np.full(o, 0.01 * m), np.ones(m)
+    for _ in range(30):
+        _, found, joined = expect(evidence.matrix, evidence.outliers, once, number, other)
+        number, other = number * (found / evidence.expected), other * joined
+    number = np.maximum(number, FEWEST_PARTICLES / k)  # where nothing diffuses
+    weight = number / number.sum()
+    centre = float(weight @ evidence.ln_d)
+    width = float(np.sqrt(max(weight @ (evidence.ln_d - centre) ** 2, 0.01)))
+    return Mixture(number.sum(keepdims=True), np.array([centre]), np.array([width]), np.maximum(other, FEWEST_TRACKS))
+
+
+def _sharpened(mixture: Mixture) -> Mixture:
+    return Mixture(mixture.number, mixture.centre, np.full(len(mixture.centre), NARROWEST), mixture.outlier, True)
+
+
+def _freed(mixture: Mixture) -> Mixture:
+    return Mixture(mixture.number, mixture.centre, np.full(len(mixture.centre), BEGINNING), mixture.outlier)
+
+
+def _grown(evidence: Evidence, mixture: Mixture) -> Iterable[Mixture]:
+    """Yield what has one component more: where the tracks ask for one most, or one of those there are cut in two."""
+    cells = mixture.cells(evidence.ln_d)
+    _, found, _ = expect(evidence.matrix, evidence.outliers, np.ones(len(evidence.matrix)), cells, mixture.outlier)
+    lacking = int(np.argmax(found / evidence.expected))
+    few = PART * float(cells @ evidence.expected) / evidence.expected[lacking]
+    width = NARROWEST if mixture.sharp else BEGINNING
+    yield Mixture(
+        np.append(mixture.number, few), np.append(mixture.centre, evidence.ln_d[lacking]), np.append(mixture.width, width),
+        mixture.outlier, mixture.sharp,
+    )  # fmt: skip
+    for i in range(len(mixture.centre)):
+        if mixture.sharp:
+            away, each = APART, NARROWEST
+        elif mixture.width[i] > CLEARLY_WIDE:
+            away, each = (f * mixture.width[i] for f in HALVES)
+        else:
+            continue
+        rest = np.arange(len(mixture.centre)) != i
+        yield Mixture(
+            np.append(mixture.number[rest], [mixture.number[i] / 2] * 2),
+            np.append(mixture.centre[rest], [mixture.centre[i] - away, mixture.centre[i] + away]),
+            np.append(mixture.width[rest], [each] * 2),
+            mixture.outlier,
+            mixture.sharp,
+        )
+
+
+def _best(evidence: Evidence, candidates: Iterable[Mixture]) -> Fit:
+    return max((_climb(evidence, c) for c in candidates), key=lambda f: f.loglik)
+
+
+def _climb(evidence: Evidence, start: Mixture) -> Fit:
+    """Return the most likely mixture of as many components near `start`, and its score."""
+    from scipy.optimize import minimize
+
+    j, o = len(start.centre), len(start.outlier)
+    free, once = 0 if start.sharp else j, np.ones(len(evidence.matrix))
+
+    def mixture_at(p: np.ndarray) -> Mixture:
+        width = start.width if start.sharp else np.exp(p[2 * j : 3 * j])
+        return Mixture(np.exp(p[:j]), p[j : 2 * j], width, np.exp(p[len(p) - o :]), start.sharp)
+
+    def cost(p: np.ndarray) -> tuple[float, np.ndarray]:
+        mixture = mixture_at(p)
+        slopes = mixture.slopes(evidence.ln_d)
+        slopes[2 * j :] *= 2 * mixture.width[:free, None] ** 2  # over ln of the width
+        cells = mixture.cells(evidence.ln_d)
+        reached, growth, joined = expect(evidence.matrix, evidence.outliers, once, cells, mixture.outlier)
+        loglik = reached - cells @ evidence.expected - mixture.outlier.sum()
+        return -loglik, -np.concatenate([slopes @ (growth - evidence.expected), mixture.outlier * (joined - 1)])
+
+    m = len(evidence.matrix)
+    most = np.log(10.0 * m / evidence.expected.min())
+    bounds = [(np.log(FEWEST_PARTICLES), most)] * j + [(evidence.ln_d[0], evidence.ln_d[-1])] * j
+    bounds += [(np.log(NARROWEST), np.log(WIDEST))] * free + [(np.log(FEWEST_TRACKS), np.log(2.0 * m))] * o
+    at = np.concatenate([np.log(start.number), start.centre, np.log(start.width[:free]), np.log(start.outlier)])
+    low, high = np.array(bounds).T
+    found = minimize(cost, np.clip(at, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": TOLERANCE, "gtol": 1e-3})
+    mixture = mixture_at(found.x)
+    order = np.argsort(mixture.centre)
+    mixture = Mixture(mixture.number[order], mixture.centre[order], mixture.width[order], mixture.outlier, start.sharp)
+    return Fit(mixture, float(-found.fun), float(-found.fun) - _price(evidence, mixture))
+
+
+def _price(evidence: Evidence, mixture: Mixture) -> float:
+    """Return by what the log-likelihood of a mixture is too good: half the ln of the particles for each parameter, dependence counted."""
+    information, more = scores(evidence, mixture)
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
+    # parameters on which nothing depends are no dearer than others
+    hold = 1e-6 * np.eye(len(scale))
+    parameters = len(scale) + float(np.trace(np.linalg.solve(information / np.outer(scale, scale) + hold, more / np.outer(scale, scale))))
+    cells = mixture.cells(evidence.ln_d)
+    particles = max(float(cells @ (evidence.expected / evidence.tracks_per_particle)), 2.0)
+    return 0.5 * np.log(particles) * parameters

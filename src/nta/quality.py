@@ -13,6 +13,7 @@ from nta.tracks import Tracks
 
 FEW_PARTICLES = 50
 SATURATED_SHARE = 0.2
+AT_THE_END = 1.1  # of the grid: a size's own error
 CROWDED = 0.01  # share of wrong links; one in ten tracks of ten frames then is of two particles
 
 
@@ -49,9 +50,9 @@ def find_notices(result: Result) -> tuple[Notice, ...]:
     particles = distribution.independent_particles
     if particles < FEW_PARTICLES:
         warn("few_particles", f"the tracks are of about {particles:.0f} different particles only; film longer or at more places")
-    if distribution.share(distribution.grid_nm[-3], np.inf).value > 0.01:
+    if distribution.share(distribution.grid_nm[-1] / AT_THE_END, np.inf).value > 0.01:
         warn("beyond_grid", f"more than 1 % of the particles are at the upper end of the sizes considered, {distribution.grid_nm[-1]:g} nm")
-    if distribution.share(0.0, distribution.grid_nm[3]).value > 0.01:
+    if distribution.share(0.0, distribution.grid_nm[0] * AT_THE_END).value > 0.01:
         warn("below_grid", f"more than 1 % of the particles are at the lower end of the sizes considered, {distribution.grid_nm[0]:g} nm")
     return (*found, *_median_in_gap(result))
 
