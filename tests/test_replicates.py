@@ -8,7 +8,7 @@ import pytest
 from test_mixture import LN, evidence_of
 
 from nta import mixture, replicates
-from nta.mixture import Evidence, Mixture, fit_mixtures
+from nta.mixture import NARROWEST, Evidence, Mixture, fit_mixtures
 from nta.replicates import draw_replicates
 
 
@@ -106,6 +106,7 @@ def test_half_a_particle_more_is_expected_at_either_end() -> None:
     numbers = np.array([m.number[-2:] for m in drawn])
     assert numbers.mean(axis=0) == pytest.approx([0.5, 0.5], abs=0.15)
     assert numbers.var(axis=0) == pytest.approx([0.5, 0.5], rel=0.6)
+    assert np.array([m.width[-2:] for m in drawn]) == pytest.approx(np.full((400, 2), NARROWEST))
 
 
 def test_same_seed_same_replicates() -> None:

@@ -33,9 +33,9 @@ def draw_replicates(evidence: Evidence, fits: Sequence[Fit], n: int, rng: np.ran
     for fit, first, last in zip(fits, [0, *ends[:-1]], ends, strict=True):
         if last > first:
             found += _refit(evidence, fit.mixture, counts[first:last])
-    ends_met = _smallest_and_largest(evidence, fits[0].mixture)
-    more = rng.gamma(HALF_A_PARTICLE, size=(n, 2)) / np.interp(ends_met, evidence.ln_d, evidence.visitors)
-    return [_with_ends(m, ends_met, number) for m, number in zip(found, more, strict=True)]
+    met = _smallest_and_largest(evidence, fits[0].mixture)
+    more = rng.gamma(HALF_A_PARTICLE, size=(n, 2)) / np.interp(met, evidence.ln_d, evidence.visitors)
+    return [_with_ends(m, met, number) for m, number in zip(found, more, strict=True)]
 
 
 def _smallest_and_largest(evidence: Evidence, mixture: Mixture) -> np.ndarray:
@@ -51,11 +51,13 @@ def _smallest_and_largest(evidence: Evidence, mixture: Mixture) -> np.ndarray:
 
 
 def _with_ends(mixture: Mixture, ln_d: np.ndarray, number: np.ndarray) -> Mixture:
+    """Return the mixture with `number` more at either of two sizes, each as wide as the component that is nearest to it."""
+    nearest = np.abs(mixture.centre - ln_d[:, None]).argmin(axis=1)
     return replace(
         mixture,
         number=np.append(mixture.number, number),
         centre=np.append(mixture.centre, ln_d),
-        width=np.append(mixture.width, [NARROWEST, NARROWEST]),
+        width=np.append(mixture.width, mixture.width[nearest]),
     )
 
 
