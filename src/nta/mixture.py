@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from nta.blocks import LEAST, blocks, expect
 
+Widths = Literal["own", "shared", "none"]
 MOST_COMPONENTS = 4
 NARROWEST, WIDEST = 0.002, 1.5  # of a component, in ln d; the narrowest standards of beads are 0.01
 FEWEST_TRACKS, FEWEST_PARTICLES = 1e-5, 1e-6  # of a kind of outlier, of a component: so that their ln exist
+ODDS = 20.0  # by which the tracks must be more probable with a further population: strong evidence (Kass & Raftery 1995)
 PART = 0.05  # of all tracks that a new component begins with
 APART, HALVES = 0.15, (0.9, 0.5)  # the two that one is cut into: of one size, in ln d; else in its widths, distance and width of each
 CLEARLY_WIDE = 0.08  # narrower ones are not cut in two of some width
@@ -31,14 +34,14 @@ class Mixture:
     number : (j,) float64, particles of each
     centre, width : (j,) float64, ln of the median in nm, SD of ln d
     outlier : (o,) float64, tracks of each kind of what does not diffuse
-    sharp : whether all components are of one size each, `NARROWEST` wide
+    widths : which are fitted: each its ``own``, one ``shared`` by all, or ``none``: all are of one size each, `NARROWEST` wide
     """
 
     number: np.ndarray
     centre: np.ndarray
     width: np.ndarray
     outlier: np.ndarray
-    sharp: bool = False
+    widths: Widths = "own"
 
     @property
     def share(self) -> np.ndarray:
@@ -53,10 +56,13 @@ class Mixture:
         return np.asarray(self.number @ _shapes(self.centre, self.width, ln_d)[0])
 
     def slopes(self, ln_d: np.ndarray) -> np.ndarray:
-        """Return the slopes of `cells` over the parameters, (p, k): ln of numbers, centres and, unless `sharp`, squares of the widths."""
-        shape, by_centre, by_square = _shapes(self.centre, self.width, ln_d)
-        each = self.number[:, None]
-        return np.concatenate([each * shape, each * by_centre] + ([] if self.sharp else [each * by_square]))
+        """Return the slopes of `cells` over the parameters, (p, k): ln of numbers, centres, squares of the widths that are fitted."""
+        shape, by_centre, by_square = (self.number[:, None] * slope for slope in _shapes(self.centre, self.width, ln_d))
+        return np.concatenate([shape, by_centre, by_square if self.widths == "own" else self._summed(by_square)])
+
+    def _summed(self, rows: np.ndarray) -> np.ndarray:
+        """Return the sum of the rows where all share one, none of them where they have none."""
+        return rows.sum(axis=0, keepdims=True) if self.widths == "shared" else rows[:0]
 
     def below(self, ln_d: np.ndarray) -> np.ndarray:
         """Return the number fraction below each ln d."""
@@ -97,24 +103,27 @@ class Evidence:
 
 
 def fit_mixtures(evidence: Evidence) -> tuple[Fit, ...]:
-    """Fit mixtures of 1, 2 ... components, of some width or of one size each; the best first.
+    """Fit mixtures of 1, 2 ... components, with widths of their own, with one in common, and of one size each; the best first.
 
     The score is the Bayesian information criterion of a composite likelihood (Gao & Song 2010, eq. 7): the tracks of one particle are
     not independent, and what tells more of which particles came than of their distribution costs more than a parameter.
     """
-    free = _climb(evidence, _beginning(evidence))
-    sharp = _climb(evidence, _sharpened(free.mixture))
-    found = [free, sharp]
+    own = _climb(evidence, _beginning(evidence))
+    none = _climb(evidence, _with_widths(own.mixture, "none", NARROWEST))
+    found = [own, none]
     best = max(f.score for f in found)
     for _ in range(1, MOST_COMPONENTS):
-        free = _best(evidence, _grown(evidence, free.mixture))
-        sharp = _best(evidence, [_sharpened(free.mixture), *_grown(evidence, sharp.mixture)])
-        freed = _climb(evidence, _freed(sharp.mixture))
-        free = max(free, freed, key=lambda f: f.loglik)
-        found += [free, sharp]
-        if max(free.score, sharp.score) <= best:
+        own = _best(evidence, _grown(evidence, own.mixture))
+        none = _best(evidence, [_with_widths(own.mixture, "none", NARROWEST), *_grown(evidence, none.mixture)])
+        typical = float(np.sqrt(own.mixture.share @ own.mixture.width**2))
+        shared = _best(evidence, [_with_widths(own.mixture, "shared", typical), _with_widths(none.mixture, "shared", BEGINNING)])
+        freed = _climb(evidence, _with_widths(shared.mixture, "own", max(shared.mixture.width[0], BEGINNING)))
+        own = max(own, freed, key=lambda f: f.loglik)
+        further = [own, shared, none]
+        found += further
+        if max(f.score for f in further) <= best:
             break  # further components would have to make up for this one too
-        best = max(best, free.score, sharp.score)
+        best = max(best, *(f.score for f in further))
     return tuple(sorted(found, key=lambda f: -f.score))
 
 
@@ -170,12 +179,8 @@ def _beginning(evidence: Evidence) -> Mixture:
     return Mixture(number.sum(keepdims=True), np.array([centre]), np.array([width]), np.maximum(other, FEWEST_TRACKS))
 
 
-def _sharpened(mixture: Mixture) -> Mixture:
-    return Mixture(mixture.number, mixture.centre, np.full(len(mixture.centre), NARROWEST), mixture.outlier, True)
-
-
-def _freed(mixture: Mixture) -> Mixture:
-    return Mixture(mixture.number, mixture.centre, np.full(len(mixture.centre), BEGINNING), mixture.outlier)
+def _with_widths(mixture: Mixture, widths: Widths, width: float) -> Mixture:
+    return Mixture(mixture.number, mixture.centre, np.full(len(mixture.centre), width), mixture.outlier, widths)
 
 
 def _grown(evidence: Evidence, mixture: Mixture) -> Iterable[Mixture]:
@@ -184,13 +189,13 @@ def _grown(evidence: Evidence, mixture: Mixture) -> Iterable[Mixture]:
     _, found, _ = expect(evidence.matrix, evidence.outliers, np.ones(len(evidence.matrix)), cells, mixture.outlier)
     lacking = int(np.argmax(found / evidence.expected))
     few = PART * float(cells @ evidence.expected) / evidence.expected[lacking]
-    width = NARROWEST if mixture.sharp else BEGINNING
+    width = NARROWEST if mixture.widths == "none" else BEGINNING
     yield Mixture(
         np.append(mixture.number, few), np.append(mixture.centre, evidence.ln_d[lacking]), np.append(mixture.width, width),
-        mixture.outlier, mixture.sharp,
+        mixture.outlier, mixture.widths,
     )  # fmt: skip
     for i in range(len(mixture.centre)):
-        if mixture.sharp:
+        if mixture.widths == "none":
             away, each = APART, NARROWEST
         elif mixture.width[i] > CLEARLY_WIDE:
             away, each = (f * mixture.width[i] for f in HALVES)
@@ -202,7 +207,7 @@ def _grown(evidence: Evidence, mixture: Mixture) -> Iterable[Mixture]:
             np.append(mixture.centre[rest], [mixture.centre[i] - away, mixture.centre[i] + away]),
             np.append(mixture.width[rest], [each] * 2),
             mixture.outlier,
-            mixture.sharp,
+            mixture.widths,
         )
 
 
@@ -215,16 +220,17 @@ def _climb(evidence: Evidence, start: Mixture) -> Fit:
     from scipy.optimize import minimize
 
     j, o = len(start.centre), len(start.outlier)
-    free, once = 0 if start.sharp else j, np.ones(len(evidence.matrix))
+    fitted = {"own": j, "shared": 1, "none": 0}[start.widths]
+    once = np.ones(len(evidence.matrix))
 
     def mixture_at(p: np.ndarray) -> Mixture:
-        width = start.width if start.sharp else np.exp(p[2 * j : 3 * j])
-        return Mixture(np.exp(p[:j]), p[j : 2 * j], width, np.exp(p[len(p) - o :]), start.sharp)
+        width = np.exp(p[2 * j : 2 * j + fitted]) if fitted else np.array([NARROWEST])
+        return Mixture(np.exp(p[:j]), p[j : 2 * j], np.broadcast_to(width, j), np.exp(p[len(p) - o :]), start.widths)
 
     def cost(p: np.ndarray) -> tuple[float, np.ndarray]:
         mixture = mixture_at(p)
         slopes = mixture.slopes(evidence.ln_d)
-        slopes[2 * j :] *= 2 * mixture.width[:free, None] ** 2  # over ln of the width
+        slopes[2 * j :] *= 2 * mixture.width[:fitted, None] ** 2  # over ln of the width
         cells = mixture.cells(evidence.ln_d)
         reached, growth, joined = expect(evidence.matrix, evidence.outliers, once, cells, mixture.outlier)
         loglik = reached - cells @ evidence.expected - mixture.outlier.sum()
@@ -233,13 +239,13 @@ def _climb(evidence: Evidence, start: Mixture) -> Fit:
     m = len(evidence.matrix)
     most = np.log(10.0 * m / evidence.expected.min())
     bounds = [(np.log(FEWEST_PARTICLES), most)] * j + [(evidence.ln_d[0], evidence.ln_d[-1])] * j
-    bounds += [(np.log(NARROWEST), np.log(WIDEST))] * free + [(np.log(FEWEST_TRACKS), np.log(2.0 * m))] * o
-    at = np.concatenate([np.log(start.number), start.centre, np.log(start.width[:free]), np.log(start.outlier)])
+    bounds += [(np.log(NARROWEST), np.log(WIDEST))] * fitted + [(np.log(FEWEST_TRACKS), np.log(2.0 * m))] * o
+    at = np.concatenate([np.log(start.number), start.centre, np.log(start.width[:fitted]), np.log(start.outlier)])
     low, high = np.array(bounds).T
     found = minimize(cost, np.clip(at, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": TOLERANCE, "gtol": 1e-3})
     mixture = mixture_at(found.x)
     order = np.argsort(mixture.centre)
-    mixture = Mixture(mixture.number[order], mixture.centre[order], mixture.width[order], mixture.outlier, start.sharp)
+    mixture = Mixture(mixture.number[order], mixture.centre[order], mixture.width[order], mixture.outlier, start.widths)
     return Fit(mixture, float(-found.fun), float(-found.fun) - _price(evidence, mixture))
 
 
@@ -252,4 +258,4 @@ def _price(evidence: Evidence, mixture: Mixture) -> float:
     parameters = len(scale) + float(np.trace(np.linalg.solve(information / np.outer(scale, scale) + hold, more / np.outer(scale, scale))))
     cells = mixture.cells(evidence.ln_d)
     particles = max(float(cells @ (evidence.expected / evidence.tracks_per_particle)), 2.0)
-    return 0.5 * np.log(particles) * parameters
+    return float(0.5 * np.log(particles) * parameters + np.log(ODDS) * (len(mixture.centre) - 1))

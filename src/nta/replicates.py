@@ -120,6 +120,6 @@ def _stepped(mixture: Mixture, step: np.ndarray) -> Mixture:
     j = len(mixture.centre)
     step = step * min(1.0, LONGEST / max(float(np.abs(step[:j]).max()), LONGEST))
     width = mixture.width
-    if not mixture.sharp:
+    if mixture.widths != "none":
         width = np.sqrt(np.clip(width**2 + step[2 * j :], NARROWEST**2, WIDEST**2))
     return replace(mixture, number=mixture.number * np.exp(step[:j]), centre=mixture.centre + step[j : 2 * j], width=width)

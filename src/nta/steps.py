@@ -12,6 +12,7 @@ from nta.tracks import Tracks
 
 MOST_STRIDE = 30
 UNCORRELATED = 0.02  # correlations of the steps that shift a diffusion coefficient by less than this call for no longer stride
+SURE = 4.0  # standard errors: 1 video in 16,000 by chance, since a stride costs most of what the tracks tell
 SETTLED = 0.005  # where they do call for one, what the step beyond the neighbour may add to a diffusion coefficient at the stride taken
 MOST_EXPOSED = 1.5  # effective exposure of correlated frames in strides; more would make a covariance matrix that cannot be
 
@@ -100,7 +101,7 @@ def shortest_stride(steps: Steps, exposed: float) -> Stride:
     Only neighbouring steps of a Brownian particle are correlated: by localisation error, which lowers their mean product, and by blur,
     which raises it to at most R of the diffusive part ``C0 + 2 C1``, R a sixth of the share `exposed` of a frame (Berglund 2010). More
     than that, or correlation of steps further apart, is by what a likelihood without it misreads D. Frame by frame it counts when it is
-    3 standard errors from zero. Frames known to be correlated are held to more: the stride is the shortest at which steps two apart
+    4 standard errors from zero. Frames known to be correlated are held to more: the stride is the shortest at which steps two apart
     shift D by less than `SETTLED`, or than half their standard error: what is known to be there is not gone for want of evidence. Any
     blur up to `MOST_EXPOSED` is allowed for there.
     """
@@ -115,7 +116,7 @@ def shortest_stride(steps: Steps, exposed: float) -> Stride:
         excess_sd, second_sd, tail_sd = 2 * errors / diffusive
         blur = (exposed if stride == 1 else MOST_EXPOSED) / 3
         if stride == 1:
-            free = abs(tail) < max(UNCORRELATED, 3 * tail_sd) and excess - blur < max(UNCORRELATED, 3 * excess_sd)
+            free = abs(tail) < max(UNCORRELATED, SURE * tail_sd) and excess - blur < max(UNCORRELATED, SURE * excess_sd)
         else:
             free = abs(second) < max(SETTLED, second_sd / 2) and excess - blur < max(SETTLED, excess_sd / 2)
             found = Stride(stride, float(np.hypot(tail, tail_sd)), settled=free)
