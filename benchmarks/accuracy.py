@@ -1,66 +1,200 @@
-"""How far from the truth: simulated videos of known samples, analysed with default settings.
+"""How far from the truth: simulated videos of known samples, analysed with default settings, and by a trackpy script.
 
-``python benchmarks/accuracy.py [CASE ...] [--seeds 0-4] [--keep FOLDER]`` prints a Markdown table: per video the error of D50 against the
-particles present, the peaks, and how many class intervals hold the sample's fraction; then the pooled coverage. Cases are the
-standard recipes of ``nta validate``, or recipes in files. Videos are 100 MB each; ``--keep`` leaves them in a folder to be used again.
+``python benchmarks/accuracy.py [CASE ...] [--seeds 0-9] [--keep FOLDER] [--csv FILE]`` prints Markdown tables: per video D10, D50 and D90
+against the particles present, peaks, classes, W1 in ln d to the particles present of nta and of the script, the detection limit and the
+size at which half of those present are found; then each case's bars. Quantiles are of what is above the stated limit, in truth and
+measurement alike. Cases are the standard recipes of ``nta validate``, or recipes in files. Videos are 100 MB each; ``--keep`` leaves them
+in a folder to be used again, and with them what the script found, which takes longest.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
-import platform
+import math
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import bench
+import numpy as np
+import script
+from bench import say
+from scipy.optimize import minimize
+from scipy.stats import wasserstein_distance
 
 import nta
-from nta import simulate
+from nta.distribution import Distribution
+from nta.recipe import Recipe
+from nta.score import Truth, components, find_score, find_truth
+from nta.simulate import Simulation, write_video
 from nta.validate import find_recipe, suite
 
-DEFAULT = ("bright_100", "bright_60", "bright_80_200", "bright_ev")
-CLASS_KEYS = ("fraction_below_30", "fraction_30_100", "fraction_100_1000", "fraction_above_1000")
+DEFAULT = ("standard_100", "bright_60", "bright_80_200", "standard_100_150", "bright_ev", "bright_wide", "hard_100")
+QUANTILES = {"d10": 0.1, "d50": 0.5, "d90": 0.9}
+FAR = 1.5  # a size range in which there are none to be found tells no half
 
 
-def measure(video: Path, truth: dict[str, Any]) -> tuple[str, int, int]:
-    """Return a table row, the class intervals that hold the sample's fraction, and all of them."""
-    result = nta.analyze(str(video))
-    sample, present = truth["sample"], truth["present"]
-    median = result.distribution.statistic("d50")
-    error = 100 * (median.value / present["d50_nm"] - 1)
-    peaks = ", ".join(f"{p.diameter_nm:.0f} nm ({100 * p.fraction:.0f} %)" for p in result.distribution.peaks)
-    held = [f.low - 1e-9 <= sample[key] <= f.high + 1e-9 for f, key in zip(result.classes.fraction, CLASS_KEYS, strict=True)]
-    row = (
-        f"| {video.stem} | {median.value:.1f} [{median.low:.1f}, {median.high:.1f}] | {present['d50_nm']:.1f} | {error:+.1f} % | {peaks} | "
+@dataclass(frozen=True)
+class Row:
+    """What came out of one video: errors in %, differences of shares, W1."""
+
+    case: str
+    seed: int
+    d10: float
+    d50: float
+    d90: float
+    peaks: str
+    peak_error: float
+    peak_share_error: float
+    class_error: float
+    w1: float
+    w1_script: float
+    w1_sample: float
+    w1_luck: float
+    limit_nm: float
+    half_found_nm: float
+    held: int
+    intervals: int
+
+
+def measure(video: Path, recipe: Recipe, seed: int) -> Row:
+    """Analyse one video both ways."""
+    result, simulation = nta.analyze(str(video)), Simulation(recipe, seed)
+    truth, score = find_truth(result, simulation), find_score(result, simulation)
+    quantiles = _quantile_errors(result.distribution, truth, result.detection_limit_nm or 0.0)
+    lines = {line.statistic: line for line in score.lines}
+    n = len(components(recipe))
+    classes = [abs(line.error) for name, line in lines.items() if name.startswith("fraction_") and not line.why_not]
+    judged = [line.covers for line in score.lines if not line.why_not and line.covers is not None]
+    return Row(
+        case=recipe.name,
+        seed=seed,
+        **quantiles,
+        peaks=", ".join(f"{p.diameter_nm:.0f} nm ({100 * p.fraction:.0f} %)" for p in result.distribution.peaks),
+        peak_error=max(abs(100 * (lines[f"peak_{i + 1}"].measured.value / lines[f"peak_{i + 1}"].sample - 1)) for i in range(n)),
+        peak_share_error=max(abs(lines[f"peak_{i + 1}_fraction"].error) for i in range(n)),
+        class_error=float(np.mean(classes)) if classes else math.nan,
+        w1=score.w1_present,
+        w1_script=_by_script(video, recipe, truth),
+        w1_sample=score.w1_sample,
+        w1_luck=score.w1_luck,
+        limit_nm=result.detection_limit_nm or math.nan,
+        half_found_nm=half_found_nm(truth),
+        held=sum(judged),
+        intervals=len(judged),
     )
-    return row + f"{sum(held)}/{len(held)} |", sum(held), len(held)
+
+
+def _quantile_errors(distribution: Distribution, truth: Truth, limit_nm: float) -> dict[str, float]:
+    """Return the errors in % of what is above the limit."""
+    order = np.argsort(truth.present_nm)
+    nm, weight = truth.present_nm[order], truth.present[order]
+    weight, nm = weight[nm > limit_nm], nm[nm > limit_nm]
+    below = distribution.share(0.0, limit_nm).value if limit_nm else 0.0
+    edges, cumulative = np.log(distribution.edges_nm), np.append(0.0, np.cumsum(distribution.weight))
+    errors = {}
+    for name, q in QUANTILES.items():
+        true = nm[min(np.searchsorted(np.cumsum(weight) / weight.sum(), q), len(nm) - 1)]
+        # a size that is narrower than a cell of the grid stands on a step
+        rising = np.flatnonzero(np.diff(cumulative) > 0)
+        some = np.unique(np.append(rising, rising + 1))
+        measured = np.exp(np.interp(below + q * (1 - below), cumulative[some], edges[some]))
+        errors[name] = 100 * (measured / true - 1)
+    return errors
+
+
+def half_found_nm(truth: Truth) -> float:
+    """Return the diameter at which half of the particles present are found, by a logistic curve over ln d; NaN where they do not say."""
+    x, found = np.log(truth.present_nm), truth.sized.astype(float)
+    weight = truth.present * len(x)
+
+    def cost(p: np.ndarray) -> float:
+        z = p[1] * (x - p[0])
+        return float(np.sum(weight * (np.logaddexp(0.0, z) - found * z)))
+
+    half = minimize(cost, [float(np.median(x)) - 0.5, 5.0], method="Nelder-Mead", options={"maxiter": 2000}).x[0]
+    inside = x.min() < half < x.max()
+    about = np.abs(x - half) < np.log(FAR)
+    return float(np.exp(half)) if inside and 0 < found[about].mean() < 1 else math.nan
+
+
+def _by_script(video: Path, recipe: Recipe, truth: Truth) -> float:
+    """Return the script's W1; what it found is kept beside the video."""
+    kept = video.with_name(f"{video.stem}_script.npy")
+    if not kept.exists():
+        _, nm = script.size_by_script(video, recipe, script.choose_mass(video))
+        np.save(kept, nm)
+    nm = np.load(kept)
+    return float(wasserstein_distance(np.log(nm), np.log(truth.present_nm), None, truth.present))
+
+
+def _film(recipe: Recipe, seed: int, folder: Path) -> Path:
+    video = folder / f"{recipe.name}_{seed}.tif"
+    told = video.with_name(f"{video.stem}_truth.json")
+    if not video.exists() or json.loads(told.read_text(encoding="utf-8"))["seed"] != seed:
+        write_video(recipe, seed, video)
+    return video
+
+
+def _bars(rows: list[Row]) -> str:
+    """Return a row of the table of cases: the worst of each bar, and means."""
+
+    def worst(name: str) -> str:
+        return f"{max((getattr(r, name) for r in rows), key=abs):+.1f}"
+
+    limits = [r.limit_nm / r.half_found_nm for r in rows if math.isfinite(r.half_found_nm)]
+    w1, by_script = (float(np.mean([getattr(r, name) for r in rows])) for name in ("w1", "w1_script"))
+    return bench.row(
+        rows[0].case, len(rows), worst("d10"), worst("d50"), worst("d90"), worst("peak_error"),
+        f"{max(r.peak_share_error for r in rows):.3f}", f"{np.mean([r.class_error for r in rows]):.3f}", f"{w1:.4f}", f"{by_script:.4f}",
+        f"{w1 / by_script:.2f}", f"{min(limits):.2f}-{max(limits):.2f}" if limits else "-",
+        f"{sum(r.held for r in rows)}/{sum(r.intervals for r in rows)}",
+    )  # fmt: skip
 
 
 def main() -> None:
-    """Simulate what is missing, analyse, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=DEFAULT, metavar="CASE", help=", ".join(suite()))
-    parser.add_argument("--seeds", default="0-4")
+    parser.add_argument("--seeds", default="0-9")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--csv", type=Path, help="every number of every video")
     options = parser.parse_args()
     first, last = (int(s) for s in options.seeds.split("-"))
-    print(f"nta {nta.__version__}, Python {platform.python_version()}, {platform.machine()}\n")
-    print("| video | D50, nm | present D50, nm | error | peaks | class intervals that hold |\n|---|---|---|---|---|---|", flush=True)
-    held = total = 0
+    bench.one_thread()
+    say(bench.environment())
+    found: dict[str, list[Row]] = {}
+    columns = ("video", "D10, %", "D50, %", "D90, %", "peaks", "W1", "script's", "limit / half found, nm", "intervals that hold")
+    say(bench.head(*columns))
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
         for case in options.cases:
+            recipe = find_recipe(case)
             for seed in range(first, last + 1):
-                recipe = find_recipe(case)
-                video = folder / f"{recipe.name}_{seed}.tif"
-                if not video.exists():
-                    simulate.write_video(recipe, seed, video)
-                row, good, n = measure(video, json.loads(video.with_name(f"{video.stem}_truth.json").read_text()))
-                held, total = held + good, total + n
-                print(row, flush=True)
+                video = _film(recipe, seed, folder)
+                row = measure(video, recipe, seed)
+                found.setdefault(case, []).append(row)
+                errors = (f"{getattr(row, name):+.1f}" for name in QUANTILES)
+                limit = f"{row.limit_nm:.0f} / {row.half_found_nm:.0f}"
+                say(
+                    bench.row(video.stem, *errors, row.peaks, f"{row.w1:.4f}", f"{row.w1_script:.4f}", limit, f"{row.held}/{row.intervals}")
+                )
                 if options.keep is None:
                     video.unlink()
-    print(f"\nclass intervals that hold the sample's fraction: {held} of {total} ({100 * held / total:.0f} %)")
+    columns = (
+        "case", "videos", "worst D10, %", "D50, %", "D90, %", "peak, %", "its share", "classes, mean", "W1", "script's", "ratio",
+        "limit / half found", "intervals that hold",
+    )  # fmt: skip
+    say(f"\n{bench.head(*columns)}")
+    for rows in found.values():
+        say(_bars(rows))
+    if options.csv is not None:
+        with options.csv.open("w", newline="", encoding="utf-8") as out:
+            writer = csv.DictWriter(out, list(Row.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(asdict(row) for rows in found.values() for row in rows)
 
 
 if __name__ == "__main__":

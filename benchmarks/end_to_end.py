@@ -21,6 +21,7 @@ from typing import Any
 
 import bench
 import numpy as np
+import script
 import tifffile
 from bench import say
 
@@ -29,8 +30,7 @@ from nta.simulate import write_video
 from nta.validate import find_recipe
 
 SAMPLE = Path(__file__).parents[1] / "sample_data" / "ev_sample.tif"
-# what somebody who looked at a few frames would choose; the range is four SD of a 40 nm particle's step
-DIAMETER, MINMASS, RANGE_PX, MEMORY, LEAST_FRAMES, LAGS = 9, 150, 24, 1, 5, 4
+MINMASS = 150  # what somebody who looked at a few frames would choose
 LENGTHS = (1, 3, 10)
 COLUMNS = (
     "film",
@@ -67,49 +67,22 @@ def run_nta(path: Path, threads: int) -> dict[str, Any]:
     return {**seconds, "stages": stages, "spots": len(result.spots), "d50": d50, "tracks": result.counts()["tracks_sized"]}
 
 
-class Pages:
-    """The frames of a TIFF, decoded as they are asked for; `trackpy.batch` asks for each twice, and it is decoded once."""
-
-    def __init__(self, film: tifffile.TiffFile) -> None:
-        self.film, self.last = film, (-1, np.empty(0))
-
-    def __len__(self) -> int:
-        return len(self.film.pages)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        if self.last[0] != i:
-            self.last = i, self.film.pages[i].asarray()
-        return self.last[1]
-
-
 def run_trackpy(path: Path, threads: int) -> dict[str, Any]:
     """Return the same of trackpy; `threads` is not used."""
     import trackpy
 
     trackpy.quiet()
-    recipe = find_recipe("bright_ev")
     warm = np.random.default_rng(0).poisson(20, (2, 100, 100)).astype(np.uint8)
-    trackpy.link(trackpy.batch(warm, DIAMETER, processes=1), 2)
+    trackpy.link(trackpy.batch(warm, script.DIAMETER, processes=1), 2)
     stages: dict[str, float] = {}
     begun, wall = time.process_time(), time.perf_counter()
-    with tifffile.TiffFile(path) as film:
-        spots = trackpy.batch(Pages(film), DIAMETER, minmass=MINMASS, processes=1, engine="numba")
-    stages["find spots"] = time.process_time() - begun
-    tracks = trackpy.filter_stubs(trackpy.link(spots, RANGE_PX, memory=MEMORY), LEAST_FRAMES)
-    stages["link"] = time.process_time() - begun - sum(stages.values())
-    squares = trackpy.imsd(tracks, recipe.pixel_size_um, recipe.fps, max_lagtime=LAGS)
-    lag, slope = squares.index.to_numpy(), []
-    for column in squares:
-        there = np.isfinite(squares[column].to_numpy())
-        if there.sum() >= 2:
-            slope.append(np.polyfit(lag[there], squares[column].to_numpy()[there], 1)[0])
-    d_um2_s = np.array(slope) / 4
-    nm = 1e9 * 1.380649e-23 * 298.15 / (3 * np.pi * 0.89e-3 * 1e-12 * d_um2_s[d_um2_s > 0])
-    stages["size"] = time.process_time() - begun - sum(stages.values())
+
+    def done(stage: str) -> None:
+        stages[stage] = time.process_time() - begun - sum(stages.values())
+
+    spots, nm = script.size_by_script(path, find_recipe("bright_ev"), MINMASS, done)
     seconds = {"cpu_s": time.process_time() - begun, "wall_s": time.perf_counter() - wall}
-    return {**seconds, "stages": stages, "spots": len(spots), "d50": float(np.median(nm)), "tracks": len(nm)}
+    return {**seconds, "stages": stages, "spots": spots, "d50": float(np.median(nm)), "tracks": len(nm)}
 
 
 def timing(folder: Path, options: argparse.Namespace) -> None:
