@@ -216,7 +216,7 @@ def find_distribution(
         outlier=outlier,
         independent_particles=float(posterior.sum(axis=0) @ (1 / evidence.tracks_per_particle)),
         emptiable=find_emptiable(evidence, mixture, float(np.exp(1.96 * scale_sd))),
-        chosen=presence.chosen,
+        chosen={**presence.chosen, "population_widths": Used(mixture.widths, "measured")},
     )
 
 
