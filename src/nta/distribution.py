@@ -15,15 +15,12 @@ from nta.diffusion import DROP_95, Diffusion, size_grid_nm
 from nta.errors import Notice
 from nta.mixture import Mixture, fit_mixture
 from nta.physics import ZERO_CELSIUS_K
-from nta.presence import Presence, span_frames
+from nta.presence import UNEVENNESS, Presence, span_frames
 from nta.settings import Settings, Used
 from nta.tracks import Tracks
 from nta.video import Calibration
 
 REPLICATES = 200
-# time in view of a visitor goes like |N(0, 1)| (local time of Brownian motion): E[X^2] / E[X]^2, by which unequal visits lower the
-# number of independent particles
-UNEVENNESS = np.pi / 2
 FEW = 4096  # tracks whose likelihoods are kept in double precision: to convert them for every sum takes longer than it saves memory
 LIVE = 30.0  # e^-30 of the largest cell is nothing
 EMPTYING_STEPS, LOOK_STEPS = 300, 10
@@ -68,6 +65,8 @@ class Distribution:
     scale_sd : float, relative standard uncertainty of every diameter from temperature, pixel size and exposure
     raw_nm : (m,) float64, maximum-likelihood diameters of the tracks, the raw histogram
     number_in_view : Interval, particles in view at a time, after the correction
+    number_per_um : Interval, the same per um of depth
+    simple : (k,) float64, `weight` by another way: detections over those that a particle of each size makes; lengths of tracks do not count
     peaks : tuple of Peak, ascending diameter
     posterior : (m, k) float32, probability of each size for each track of `Diffusion`
     outlier : (m, 2) float64, probability that it is immobile, or a chain of chance links
@@ -83,6 +82,8 @@ class Distribution:
     scale_sd: float
     raw_nm: np.ndarray
     number_in_view: Interval
+    number_per_um: Interval = Interval(0.0, 0.0, 0.0, 0.0, 0.0)
+    simple: np.ndarray = field(default_factory=lambda: np.empty(0))
     peaks: tuple[Peak, ...] = ()
     posterior: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     outlier: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
@@ -130,6 +131,10 @@ class Distribution:
     def statistic(self, name: str) -> Interval:
         """``mean, mode, sd, d10, d50, d90`` in nm, or ``span`` = (D90 - D10) / D50 (NaN when empty)."""
         return self._statistics[name]
+
+    def median_of(self, weight: np.ndarray) -> float:
+        """Return the median of other weights on the grid, nm."""
+        return float(np.exp(np.interp(0.5, np.append(0.0, np.cumsum(weight)) / weight.sum(), np.log(self.edges_nm))))
 
     @cached_property
     def _statistics(self) -> dict[str, Interval]:
@@ -201,7 +206,9 @@ def find_distribution(
     independent = float(found @ (1 / per_particle))
     drawn = _replicates(problem, presence.tracks, density, _resampled_counts(problem, density, per_particle, settings.distribution.seed))
     weights = np.array([d.weight for d in drawn])
-    in_view = np.array([np.exp(d.log_number) @ presence.depth_um for d in [density, *drawn]])
+    numbers = np.exp([d.log_number for d in [density, *drawn]])
+    in_view, per_um = numbers @ presence.depth_um, numbers.sum(axis=1)
+    simple = _simple(problem, density, tracks.n_spots[diffusion.track], presence) if len(presence.detections) else presence.detections
     rng = np.random.default_rng([settings.distribution.seed, 1])
     typical = float(found.sum()) / independent
     moving = (outlier.sum(axis=1) < 0.5).astype(float)
@@ -216,6 +223,8 @@ def find_distribution(
         scale_sd=scale_sd,
         raw_nm=raw,
         number_in_view=_intervals(in_view[:1], in_view[1:, None], in_view[1:, None])[0],
+        number_per_um=_intervals(per_um[:1], per_um[1:, None], per_um[1:, None])[0],
+        simple=simple,
         peaks=peaks,
         posterior=_posterior(problem, density),
         outlier=outlier,
@@ -260,6 +269,13 @@ def _shares(problem: _Problem, density: Density) -> tuple[np.ndarray, np.ndarray
     outlier = problem.outliers * density.outlier
     outlier /= (mix(problem.matrix, number) + outlier.sum(axis=1))[:, None]
     return outlier, number * expect(problem.matrix, problem.outliers, once, number, density.outlier)[1]
+
+
+def _simple(problem: _Problem, density: Density, n_spots: np.ndarray, presence: Presence) -> np.ndarray:
+    """Return (k,) number fractions by the detections of each size, over those that one particle of it makes."""
+    number = np.exp(density.log_number)
+    found = number * expect(problem.matrix, problem.outliers, n_spots.astype(float), number, density.outlier)[1] / presence.detections
+    return np.asarray(found / found.sum())
 
 
 def _posterior(problem: _Problem, density: Density) -> np.ndarray:
