@@ -1,4 +1,4 @@
-"""Tracks of known particles in a slab of light, without pixels: what sizing is given where detection and linking made no mistake but those put in.
+"""Tracks of known particles in a slab of light, without pixels: what sizing is given where linking made no mistake but those put in.
 
 Nothing of nta's simulation is in it: every particle's path is drawn by itself, with the mean over the exposure, and cut where it is not seen.
 """
@@ -203,5 +203,5 @@ def size(shot: Shot, settings: Settings | None = None) -> tuple[Diffusion, Prese
     settings, tracks = settings or Settings(), shot.tracks()
     still = Drift(np.zeros(N_FRAMES), np.zeros(N_FRAMES), N_FRAMES)
     diffusion = find_diffusion(tracks, still, calibration(), 0.8900)
-    presence = find_presence(tracks, diffusion, 1 / FPS, MIN_FRAMES)
+    presence = find_presence(tracks, diffusion, calibration(), MIN_FRAMES)
     return diffusion, presence, find_distribution(tracks, diffusion, presence, calibration(), settings)

@@ -21,6 +21,7 @@ from nta.settings import Settings, Used
 from nta.spots import Spots
 from nta.tracks import Tracks
 from nta.video import Calibration
+from nta.view import View
 
 BOLTZMANN = 1.380649e-23
 
@@ -348,9 +349,9 @@ def brownian_tracks(
 def expected_spans(
     d_um2_s: float, log_peak: float, threshold: float, width_um: float, miss: float, dt_s: float, n_frames: int, gap: int, cells: int
 ) -> np.ndarray:
-    """Return (n_frames + 1,) what `nta.presence._expected` tells of one size: densities over cells of depth that go on frame by frame."""
+    """Return (n_frames + 1,) what `nta.depth.Depth.expected` tells of one size: densities over cells of depth that go on frame by frame."""
     sd = math.sqrt(2 * d_um2_s * dt_s)
-    cell = (width_um * math.sqrt(2 * log_peak) * 1.15 + 3 * sd) / cells
+    cell = (width_um * math.sqrt(2 * (log_peak + 0.45)) + 3 * sd) / cells
     z = (np.arange(cells) + 0.5) * cell
     seen = (1 - miss) * ndtr(threshold * (np.exp(log_peak - 0.5 * (z / width_um) ** 2) - 1))
     away, mirrored = z - z[:, None], z + z[:, None]
@@ -367,6 +368,25 @@ def expected_spans(
             counts[n] += here @ chance[min(n_frames - before - n, 2)]
             here, missed = seen * ((here + missed) @ move), gap * (1 - seen) * (here @ move)
     return counts
+
+
+def make_view(**changes: Any) -> View:
+    """Return how a video sees particles that never leave its field, spots without light's own noise, unless `changes` say otherwise."""
+    plain: dict[str, Any] = {
+        "threshold_snr": 5.0,
+        "light": 0.0,
+        "spot_um": 0.25,
+        "dt_s": 0.04,
+        "exposure_s": 0.0,
+        "n_frames": 50,
+        "gap_frames": 0,
+        "min_frames": 5,
+        "missed_share": 0.0,
+        "broken_share": 0.0,
+        "field_um": (1e12, 1e12),
+        "flow_um_s": (0.0, 0.0),
+    }
+    return View(**(plain | changes))
 
 
 def best_choice(gain: np.ndarray) -> tuple[float, np.ndarray]:

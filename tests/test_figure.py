@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from nta import figure
 from nta.classes import SizeClass
+from nta.limit import DetectionLimit
 from nta.result import Result
 
 LONG_NAME = "2024-03-01 EV preparation A, dilution 1000, field 03, replicate 2, plasma of donor 17"
@@ -42,6 +43,8 @@ def samples() -> dict[str, Result]:
     made = {name: fake_result(name, 200, name=name) for name in SAMPLES}
     made["few"] = fake_result("ev", 10, name=LONG_NAME, spread=0.4)
     made["empty"] = empty_result()
+    made["limited"] = replace(made["ev"], detection_limit=DetectionLimit(52.0, 45.0, 60.0))
+    made["limited_wide"] = replace(made["wide"], detection_limit=DetectionLimit(52.0, 45.0, 60.0))
     return made
 
 
@@ -123,6 +126,23 @@ def test_long_name_is_cut_in_its_middle(drawn: dict[str, Figure]) -> None:
     assert LONG_NAME.startswith(begin)
     assert LONG_NAME.endswith(end)
     assert len(shown) > 25
+
+
+@pytest.mark.parametrize(("name", "low"), [("limited", 0.0), ("limited_wide", None)])
+def test_what_is_not_seen_is_hatched_and_named(drawn: dict[str, Figure], name: str, low: float | None) -> None:
+    ax = drawn[name].axes[0]
+    (hatched,) = [patch for patch in ax.patches if patch.get_hatch()]
+    left, right = hatched.get_x(), hatched.get_x() + hatched.get_width()
+    assert right == pytest.approx(52.0)
+    assert left == pytest.approx(ax.get_xlim()[0] if low is None else low)
+    assert "not seen below 52 nm" in texts(drawn[name])
+
+
+def test_where_all_is_seen_nothing_is_hatched(drawn: dict[str, Figure]) -> None:
+    assert not any(patch.get_hatch() for patch in drawn["ev"].axes[0].patches)
+    small = figure.draw(replace(fake_result("wide"), detection_limit=DetectionLimit(16.0, 15.0, 17.0)))
+    assert not any(patch.get_hatch() for patch in small.axes[0].patches)
+    assert not any("not seen" in text for text in texts(small))
 
 
 def test_empty_result_says_so(drawn: dict[str, Figure]) -> None:

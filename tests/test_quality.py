@@ -125,3 +125,29 @@ def test_spots_without_a_track_long_enough_say_so() -> None:
     short = replace(result, diffusion=empty.diffusion, distribution=empty.distribution)
     assert codes(short) == ["no_tracks"]
     assert f"the longest has {result.tracks.n_spots.max()}" in find_notices(short)[0].message
+
+
+def test_other_weightings_are_said_beyond_the_interval() -> None:
+    result = good("ev")
+    dist = replace(result.distribution, raw_nm=np.full(20, result.distribution.statistic("d50").value))
+    assert codes(replace(result, distribution=replace(dist, simple=dist.weight, unweighted=dist.weight))) == []
+    shifted = np.roll(dist.weight, 8)  # 28 % larger
+    found = find_notices(replace(result, distribution=replace(dist, simple=shifted, unweighted=dist.weight)))
+    assert [n.code for n in found] == ["weightings_disagree"]
+    d50 = dist.statistic("d50").value
+    assert f"D50 is {d50:.0f} nm" in found[0].message
+    assert f"{dist.median_of(shifted):.0f} nm by time in view" in found[0].message
+
+
+def test_tracks_that_are_not_particles_are_said_with_all_three_medians() -> None:
+    result = good("ev")
+    dist = result.distribution
+    found = find_notices(replace(result, distribution=replace(dist, simple=dist.weight, unweighted=np.roll(dist.weight, -8))))
+    assert [n.code for n in found] == ["tracks_are_not_particles"]
+    assert f"{result.raw_size_nm()['d50']:.0f} nm in the plain histogram" in found[0].message
+    assert f"{dist.median_of(np.roll(dist.weight, -8)):.0f} nm by tracks" in found[0].message
+
+
+def test_the_median_of_weights_is_that_of_the_distribution() -> None:
+    dist = good("ev").distribution
+    assert dist.median_of(dist.weight) == pytest.approx(dist.statistic("d50").value, rel=1e-6)

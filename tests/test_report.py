@@ -16,9 +16,12 @@ from rich.console import Console
 
 from nta import figure, report
 from nta.errors import Notice, UsageError
+from nta.limit import DetectionLimit
 from nta.result import Result
 from nta.settings import Used
 from nta.tables import OUR_FILES
+
+LIMIT = DetectionLimit(55.0, 48.0, 63.0)
 
 SVG = '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x" "y">\n<svg width="1pt"><path id="drawn"/></svg>'
 
@@ -193,11 +196,11 @@ def test_page_of_an_empty_video(tmp_path: Path) -> None:
 
 
 def test_page_without_warnings_and_with_unknown_exposure(result: Result) -> None:
-    quiet = replace(result, notices=(), calibration=replace(result.calibration, exposure_s=None), detection_limit_nm=55.0)
+    quiet = replace(result, notices=(), calibration=replace(result.calibration, exposure_s=None), detection_limit=LIMIT)
     page = read(report.page(quiet))
     assert "Please note" not in page.all
     assert {row[0]: row[1:] for row in page.rows}["exposure"] == ["-", "-", "not known; give --exposure-ms"]
-    assert "The smallest size that this video can show is about 55.0 nm." in page.all
+    assert "The smallest size that this video can show is about 55.0 nm (48.0 to 63.0 nm); smaller particles are not counted." in page.all
 
 
 # --- the terminal ---
@@ -218,6 +221,11 @@ def test_terminal_summary_is_plain_aligned_text(result: Result) -> None:
     assert names == "plasma diameter D10 D50 D90 mode mean class below_30 exosome microvesicle apoptotic_body 1.23e+09 at".split()
     assert len({len(line) for line in lines if line.startswith(("D10", "D50", "D90", "exosome", "microvesicle"))}) == 1, "aligned"
     assert lines[-1] == "at 0.166 um/px, 25 fps, 15 ms, 25 C (assumed; give --temperature-c)"
+
+
+def test_terminal_summary_names_the_smallest_size(result: Result) -> None:
+    assert "smallest size that can be seen: 55.0 nm (95 % interval 48.0 - 63.0)" in told(replace(result, detection_limit=LIMIT))
+    assert "smallest" not in told(result)
 
 
 def test_terminal_summary_marks_what_was_estimated(result: Result) -> None:

@@ -14,6 +14,7 @@ from fake_result import CLASSES, FPS, GRID_NM, N_FRAMES, PIXEL_UM, SAMPLES, empt
 from nta.concentration import Concentration
 from nta.distribution import Interval
 from nta.flags import Flag, names
+from nta.limit import DetectionLimit
 from nta.result import LEFT_OUT, STATISTICS, Result, plain
 from nta.settings import Settings, Used
 
@@ -233,6 +234,10 @@ def test_summary_has_the_documented_keys(result: Result) -> None:
     assert sum(c["per_ml"]["value"] for c in summary["classes"]) == pytest.approx(1e9, rel=1e-6)
     assert summary["warnings"] == [{"code": "temperature_assumed", "message": "25 C was assumed; give --temperature-c."}]
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["detection_limit_nm"] is None
+    limited = replace(result, detection_limit=DetectionLimit(55.0, 48.0, 63.0))
+    assert limited.summary()["detection_limit_nm"] == {"diameter_nm": 55.0, "low_nm": 48.0, "high_nm": 63.0}
+    assert limited.detection_limit_nm == 55.0
 
 
 def test_summary_row_agrees_with_the_summary(result: Result) -> None:

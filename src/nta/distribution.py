@@ -9,22 +9,19 @@ from functools import cached_property
 import numpy as np
 
 from nta import medium
-from nta.blocks import LEAST, blocks
+from nta.blocks import LEAST, blocks, expect
 from nta.diffusion import Diffusion, size_grid_nm
 from nta.emptiness import find_emptiable
 from nta.errors import Notice
 from nta.mixture import Evidence, Mixture, fit_mixtures
 from nta.physics import ZERO_CELSIUS_K
-from nta.presence import Presence, span_frames
+from nta.presence import UNEVENNESS, Presence, span_frames
 from nta.replicates import draw_replicates
 from nta.settings import Settings, Used
 from nta.tracks import Tracks
 from nta.video import Calibration
 
 REPLICATES = 200
-# time in view of a visitor goes like |N(0, 1)| (local time of Brownian motion): E[X^2] / E[X]^2, by which unequal visits lower the
-# number of independent particles
-UNEVENNESS = np.pi / 2
 FEW = 4096  # tracks whose likelihoods are kept in double precision: to convert them for every sum takes longer than it saves memory
 FINER = 8  # steps of the distribution's grid to one of the likelihoods'
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
@@ -68,6 +65,8 @@ class Distribution:
     scale_sd : float, relative standard uncertainty of every diameter from temperature, pixel size and exposure
     raw_nm : (m,) float64, maximum-likelihood diameters of the tracks, the raw histogram
     number_in_view : Interval, particles in view at a time, after the correction
+    number_per_um : Interval, the same per um of depth
+    simple : (k,) float64, `weight` by another way: detections over those that a particle of each size makes; lengths of tracks do not count
     peaks : tuple of Peak, ascending diameter
     posterior : (m, l) float32, probability of each size of the grid of `Diffusion` for each of its tracks
     outlier : (m, 2) float64, probability that it is immobile, or a chain of chance links
@@ -83,6 +82,8 @@ class Distribution:
     scale_sd: float
     raw_nm: np.ndarray
     number_in_view: Interval
+    number_per_um: Interval = Interval(0.0, 0.0, 0.0, 0.0, 0.0)
+    simple: np.ndarray = field(default_factory=lambda: np.empty(0))
     peaks: tuple[Peak, ...] = ()
     posterior: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     outlier: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
@@ -130,6 +131,10 @@ class Distribution:
     def statistic(self, name: str) -> Interval:
         """``mean, mode, sd, d10, d50, d90`` in nm, or ``span`` = (D90 - D10) / D50 (NaN when empty)."""
         return self._statistics[name]
+
+    def median_of(self, weight: np.ndarray) -> float:
+        """Return the median of other weights on the grid, nm."""
+        return float(np.exp(np.interp(0.5, np.append(0.0, np.cumsum(weight)) / weight.sum(), np.log(self.edges_nm))))
 
     @cached_property
     def _statistics(self) -> dict[str, Interval]:
@@ -198,7 +203,8 @@ def find_distribution(
         return replace(empty, posterior=posterior, outlier=outlier)
     drawn = draw_replicates(evidence, fits, REPLICATES, np.random.default_rng([settings.distribution.seed, 0]))
     weights = np.array([_weights(m, grid) for m in drawn])
-    in_view = np.array([m.cells(evidence.ln_d) @ presence.depth_um for m in [mixture, *drawn]])
+    numbers = np.array([m.cells(evidence.ln_d) for m in [mixture, *drawn]])
+    in_view, per_um = numbers @ presence.depth_um, numbers.sum(axis=1)
     rng = np.random.default_rng([settings.distribution.seed, 1])
     weight = _weights(mixture, grid)
     unweighted = weight * np.interp(np.log(grid), evidence.ln_d, presence.tracks)
@@ -211,6 +217,8 @@ def find_distribution(
         scale_sd=scale_sd,
         raw_nm=raw,
         number_in_view=_intervals(in_view[:1], in_view[1:, None], in_view[1:, None])[0],
+        number_per_um=_intervals(per_um[:1], per_um[1:, None], per_um[1:, None])[0],
+        simple=_simple(evidence, mixture, tracks.n_spots[diffusion.track], presence, weight, grid),
         peaks=_name_peaks(mixture),
         posterior=posterior,
         outlier=outlier,
@@ -254,6 +262,19 @@ def _evidence(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> Evide
     # a visitor that leaves no track is no evidence
     per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
     return Evidence(matrix, presence.tracks, np.exp(log_outlier), np.log(diffusion.grid_nm), per_particle, presence.visitors_um)
+
+
+def _simple(
+    evidence: Evidence, mixture: Mixture, n_spots: np.ndarray, presence: Presence, weight: np.ndarray, grid_nm: np.ndarray
+) -> np.ndarray:
+    """Return `weight` by detections of each size, over those that one particle of it makes, instead of by tracks."""
+    if not len(presence.detections):
+        return np.empty(0)
+    cells, once = mixture.cells(evidence.ln_d), np.ones(len(n_spots))
+    by_spots, by_tracks = (expect(evidence.matrix, evidence.outliers, c, cells, mixture.outlier)[1] for c in (n_spots.astype(float), once))
+    ratio = (by_spots / presence.detections) / np.maximum(by_tracks / presence.tracks, LEAST)
+    found = weight * np.interp(np.log(grid_nm), evidence.ln_d, ratio)
+    return np.asarray(found / found.sum())
 
 
 def _posterior(evidence: Evidence, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:

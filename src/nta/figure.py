@@ -26,6 +26,7 @@ _MM = 1 / 25.4
 _WIDTH_MM, _HEIGHT_MM = 88.0, 66.0
 _LEFT_MM, _RIGHT_MM, _BOTTOM_MM = 12.5, 4.0, 10.0
 _STRIP_MM, _ROW_MM = 3.6, 3.7
+_NARROWEST_LABEL_MM = 4.5
 _LINE, _RAW, _INK, _QUIET = "#0072B2", "#b5b5b5", "#222222", "#595959"  # blue of Okabe and Ito, greys
 _CLASS_TINTS = ("#dcdcdc", "#f6dfae", "#bfe3d6", "#e8cbdf", "#cfd8f0")  # told apart by lightness too, and each is named
 DPI = 300
@@ -150,12 +151,29 @@ def _distribution(figure: Figure, result: Result) -> None:
     ax.stairs(raw, edges, fill=True, color=_RAW, alpha=0.55, linewidth=0, zorder=2)
     ax.fill_between(x, low, high, color=_LINE, alpha=0.22, linewidth=0, zorder=3)
     ax.plot(x, line, color=_LINE, linewidth=1.3, zorder=4)
+    _unseen(ax, result, axis)
     stat = {name: result.distribution.statistic(name).value for name in ("mode", "mean", "d10", "d50", "d90")}
     _rail(ax, stat, 1.115 * tall, 0.03 * tall)
     _key(figure, stat)
     ax.set_xlabel("Hydrodynamic diameter (nm)")
     ax.set_ylabel("Number density (% per decade)" if axis.log else "Number density (% per nm)")
     _ticks(ax, axis)
+
+
+def _unseen(ax: Axes, result: Result, axis: _Axis) -> None:
+    """Hatch what is below the detection limit, and name it where there is room."""
+    limit = result.detection_limit_nm
+    if limit is None or limit <= axis.low:
+        return
+    ax.axvspan(axis.low, min(limit, axis.high), facecolor="white", alpha=0.75, hatch="////", edgecolor=_RAW, linewidth=0, zorder=5)
+    high_mm = _x_mm(min(limit, axis.high), axis)
+    if high_mm - _x_mm(axis.low, axis) > _NARROWEST_LABEL_MM:
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+        place = (high_mm - _LEFT_MM - 1.6) / (_WIDTH_MM - _LEFT_MM - _RIGHT_MM)
+        ax.text(
+            place, 0.06, f"not seen below {limit:.0f} nm", transform=ax.transAxes, rotation=90, ha="right", va="bottom", color=_QUIET,
+            fontsize=6.5, bbox=box, zorder=6,
+        )  # fmt: skip
 
 
 def _axes(figure: Figure, top_mm: float) -> Axes:

@@ -18,6 +18,7 @@ from nta.diffusion import Diffusion, find_diffusion
 from nta.distribution import Distribution, find_distribution
 from nta.drift import find_drift
 from nta.flags import Flag
+from nta.limit import find_limit, without_peaks_at
 from nta.presence import find_presence
 from nta.quality import find_notices
 from nta.result import Result, Source
@@ -97,9 +98,13 @@ def _size(
     drift = find_drift(tracks, calibration)
     diffusion = find_diffusion(tracks, drift, calibration, viscosity)
     report("size", 1, 3)
-    presence = find_presence(tracks, diffusion, 1 / calibration.fps.value, settings.tracks.min_frames) if len(diffusion) else None
+    presence = limit = None
+    if len(diffusion):
+        presence = find_presence(tracks, diffusion, calibration, settings.tracks.min_frames)
+        limit = find_limit(presence)
+        presence = presence.down_to(diffusion.grid_nm, limit.diameter_nm)
     report("size", 2, 3)
-    distribution = find_distribution(tracks, diffusion, presence, calibration, settings)
+    distribution = without_peaks_at(limit, find_distribution(tracks, diffusion, presence, calibration, settings))
     result = Result(
         source=source,
         calibration=calibration,
@@ -112,10 +117,12 @@ def _size(
         sizes=_flag_outliers(find_sizes(tracks, diffusion), diffusion, distribution),
         distribution=distribution,
         classes=find_classes(distribution, diffusion, len(tracks), settings.classes.classes),
-        concentration=find_concentration(distribution, spots, calibration, settings),
+        concentration=find_concentration(distribution, presence, spots, calibration, settings),
+        detection_limit=limit if not distribution.empty else None,
     )
     report("size", 3, 3)
-    found = spots.notices + tracks.notices + drift.notices + diffusion.notices + distribution.notices
+    found = spots.notices + tracks.notices + drift.notices + diffusion.notices
+    found += (presence.notices if presence is not None else ()) + distribution.notices
     return replace(result, notices=found + find_notices(result))
 
 

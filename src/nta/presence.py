@@ -7,18 +7,30 @@ micrometre of depth would make turns tracks into numbers of particles.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nta.blocks import expect, mix
-from nta.diffusion import Diffusion
+from nta.blocks import expect
+from nta.brightness import Brightness, Looks, find_brightness, guess_brightness
+from nta.depth import Depth
+from nta.diffusion import DROP_95, Diffusion
+from nta.errors import Notice
 from nta.settings import Used
 from nta.tracks import Tracks
+from nta.video import Calibration
+from nta.view import View, find_view
 
-DEPTH_CELLS = 48
-FIT_SIZES = 24
-SHORTEST_LOG_SNR = 0.15  # a size seen at all is seen somewhat above the threshold
+FIT_TRACKS, FIT_SIZES, FIT_SPREAD, FIT_WIDTHS = 1500, 28, 0.25, 0.15
+ONE_SIZE = 20.0  # of the log-likelihood; seven tracks of one particle, as many as usual, tell the same
+# time in view of a visitor goes like |N(0, 1)| (local time of Brownian motion): E[X^2] / E[X]^2, by which unequal visits lower the
+# number of independent particles
+UNEVENNESS = np.pi / 2
+TURNS = 2  # of brightness and width, each given the other
+GUESSES_UM = np.array([1.0, 2.0, 4.0, 8.0, 16.0])  # of the width
+MOST_CLASSES, EXPECTED, FITTED = 8, 5.0, 1  # of tracks' lengths that are compared; particles in each; numbers that were fitted
+NOBODY = 1e-12  # share of the tracks
+UNLIKELY = 1e-3  # chance of such lengths, below which the model is said not to hold
 
 
 @dataclass(frozen=True)
@@ -31,54 +43,94 @@ class Presence:
     tracks : (k,) float64, expected number of tracks of at least `min_frames`
     depth_um : (k,) float64, full depth in which a particle of each size is seen
     visitors_um : (k,) float64, different particles that come through in the whole video, per particle per um of depth
+    detections : (k,) float64, expected number of detections in the `tracks`
+    width_um, width_low_um, width_high_um : SD of the light in depth, and the interval of its profile likelihood
+    brightness : light over size
+    lengths_chance : how likely the lengths of tracks are, or less likely ones, as the model has them; NaN for too few
     """
 
     log_tracks: np.ndarray
     tracks: np.ndarray
     depth_um: np.ndarray
     visitors_um: np.ndarray
+    detections: np.ndarray = field(default_factory=lambda: np.empty(0))
+    width_um: float = np.nan
+    width_low_um: float = np.nan
+    width_high_um: float = np.nan
+    brightness: Brightness | None = None
+    lengths_chance: float = np.nan
     chosen: Mapping[str, Used] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+
+    def down_to(self, grid_nm: np.ndarray, diameter_nm: float) -> Presence:
+        """Return the same with all below a diameter as it is there: what could not be seen is not made up for."""
+        at = min(int(np.searchsorted(grid_nm, diameter_nm)), len(grid_nm) - 1)
+        nearest = np.maximum(np.arange(len(grid_nm)), at)
+        names = ("tracks", "detections", "depth_um")
+        return replace(self, log_tracks=self.log_tracks[:, nearest], **{name: getattr(self, name)[nearest] for name in names})
 
 
-def find_presence(tracks: Tracks, diffusion: Diffusion, dt_s: float, min_frames: int) -> Presence:
-    """Fit the scale of the depth and the share of frames in which a visible particle is missed to the tracks' lengths.
+@dataclass(frozen=True)
+class _Sample:
+    """Some of the sized tracks, on some of the sizes.
+
+    Attributes
+    ----------
+    size_nm : (k,)
+    likelihood : (m, k) of each track's motion
+    others : (m, 2) of what does not diffuse: stuck, and a chain of chance links, each with its length
+    span : (m,) frames from first to last
+    share : of all sized tracks
+    """
+
+    size_nm: np.ndarray
+    likelihood: np.ndarray
+    others: np.ndarray
+    span: np.ndarray
+    share: float
+
+
+def find_presence(tracks: Tracks, diffusion: Diffusion, calibration: Calibration, min_frames: int) -> Presence:
+    """Fit brightness over size and the width of the light in turn: to the tracks' signal-to-noise, and to their lengths.
 
     The shape of the depth over size comes from the light: in a sheet of Gaussian profile of SD w a particle of peak signal-to-noise q
-    above the threshold is seen to ``w sqrt(2 ln q)``, and the mean of ``ln(SNR / threshold)`` of its detections is ``2/3 ln q``.
+    above the threshold is seen to ``w sqrt(2 ln q)``.
     """
-    n_frames = tracks.spots.n_frames
-    threshold, gap = tracks.spots.chosen["threshold_snr"].value, tracks.chosen["gap_frames"].value
-    log_peak = 1.5 * _log_snr(tracks, diffusion)
-    span = span_frames(tracks)[diffusion.track]
-    # the fit looks at a coarse grid of sizes; only two numbers are sought
-    coarse = np.unique(np.linspace(0, len(diffusion.grid_nm) - 1, FIT_SIZES).round().astype(int))
-    likelihood = np.exp(diffusion.loglik[:, coarse].astype(float))
-
-    coefficients = diffusion.grid_um2_s
-
-    def width_and_miss(p: np.ndarray) -> tuple[float, float]:
-        return float(np.exp(p[0])), float(1 / (1 + np.exp(-p[1])))
-
-    def cost(p: np.ndarray) -> float:
-        counts = _expected(coefficients[coarse], log_peak[coarse], threshold, *width_and_miss(p), dt_s, n_frames, gap)
-        prior = 0.5 * ((p[1] + 4) / 1.5) ** 2
-        return prior - _profiled(likelihood * counts[span], counts[min_frames:].sum(axis=0))
-
-    from scipy.optimize import minimize
-
-    start = np.array([np.log(4.0), -4.0])
-    fit = minimize(cost, start, method="Nelder-Mead", options={"maxfev": 60, "xatol": 0.02, "fatol": 0.1})
-    width, miss = width_and_miss(fit.x)
-    counts = _expected(coefficients, log_peak, threshold, width, miss, dt_s, n_frames, gap)
-    depth = 2 * width * np.sqrt(2 * log_peak)
+    view = find_view(tracks, diffusion.track, calibration, _exposure_s(diffusion, calibration), min_frames)
+    sample, looks = _sample(tracks, diffusion, view)
+    constant = diffusion.stokes_einstein_nm_um2_s
+    brightness = guess_brightness(looks, view, constant)
+    width = _guess_width(sample, brightness)
+    for _ in range(TURNS):
+        brightness = find_brightness(looks, brightness, width)
+        profile = _Profile(sample, brightness)
+        width = profile.best(width)
+    low, high = profile.interval(width)
+    grid = diffusion.grid_nm
+    log_tracks, expected, detections = _on_grid(grid, brightness, width, int(span_frames(tracks)[diffusion.track].max()))
+    chance = profile.lengths_chance(width)
     return Presence(
-        np.log(np.maximum(counts[: span.max() + 1], 1e-300)),
-        counts[min_frames:].sum(axis=0),
-        depth,
-        # particles that cross an interval in a time T: its length and, on both sides, the mean largest excursion sqrt(4 D T / pi)
-        depth + 2 * np.sqrt(4 * coefficients * n_frames * dt_s / np.pi),
-        {"sheet_sd_um": Used(round(width, 3), "measured"), "missed_share": Used(round(miss, 4), "measured")},
+        log_tracks,
+        expected,
+        _depth_um(grid, brightness, width),
+        _visitors_um(grid, brightness, width),
+        detections,
+        width,
+        low,
+        high,
+        brightness,
+        chance,
+        {"sheet_sd_um": Used(round(width, 3), "measured", round((high - low) / 3.92, 3)), **view.chosen()},
+        _notices(chance),
     )
+
+
+def _notices(chance: float) -> tuple[Notice, ...]:
+    """Say so where tracks are of other lengths than the model of the light makes them."""
+    if not chance < UNLIKELY:  # nor where nobody knows
+        return ()
+    text = f"the tracks' lengths are not those of particles that drift through light (chance {chance:.1g}); shares of sizes may be off"
+    return (Notice("track_lengths", text),)
 
 
 def span_frames(tracks: Tracks) -> np.ndarray:
@@ -87,137 +139,159 @@ def span_frames(tracks: Tracks) -> np.ndarray:
     return (frame[tracks.start[1:] - 1] - frame[tracks.start[:-1]] + 1).astype(np.int64)
 
 
-def _log_snr(tracks: Tracks, diffusion: Diffusion) -> np.ndarray:
-    """Return (k,) the mean of ln(SNR / threshold) of the detections of each size, a quadratic in ln d.
+def _exposure_s(diffusion: Diffusion, calibration: Calibration) -> float:
+    """Return the exposure: as given, else as the tracks tell."""
+    if calibration.exposure_s is not None:
+        return float(calibration.exposure_s.value)
+    told = diffusion.chosen.get("exposure_ms")
+    return 0.5 / calibration.fps.value if told is None else float(told.value) / 1e3
 
-    Regressed on the posterior means of ln d and its square, since a track's size is uncertain (regression calibration); a weak prior
-    keeps the slope where all particles are of one size.
-    """
-    log_ratio = np.log(tracks.spots.snr / tracks.spots.chosen["threshold_snr"].value)
-    per_track = np.add.reduceat(log_ratio, tracks.start[:-1])[diffusion.track]
-    n = tracks.n_spots[diffusion.track].astype(float)
-    ln_d = np.log(diffusion.grid_nm)
-    likelihood = np.exp(diffusion.loglik)
-    none, once = np.empty((len(likelihood), 0)), np.ones(len(likelihood))
-    weight = np.full(len(ln_d), 1 / len(ln_d))
+
+def _sample(tracks: Tracks, diffusion: Diffusion, view: View) -> tuple[_Sample, Looks]:
+    """Return up to `FIT_TRACKS` of the sized tracks, evenly, on `FIT_SIZES` of the grid's sizes about those there are."""
+    some = np.unique(np.linspace(0, len(diffusion) - 1, FIT_TRACKS).astype(int))
+    rows = diffusion.track[some]
+    span = span_frames(tracks)[rows]
+    # something stuck stays for any time; a chain of chance links goes on with even odds
+    log_others = np.column_stack(
+        [diffusion.loglik_immobile[some] - np.log(view.n_frames), diffusion.loglik_noise[some] - np.log(2.0) * (span - span.min() + 1)]
+    )
+    best = np.maximum(log_others.max(axis=1, keepdims=True), 0.0)  # the best size is 0
+    likelihood, others = np.exp(diffusion.loglik[some] - best), np.exp(log_others - best)
+    weight, rest, free = _by_motion(likelihood, others)
+    cumulative, ln_d = np.cumsum(weight) / weight.sum(), np.log(diffusion.grid_nm)
+    first, last = np.interp([0.002, 0.998], cumulative, ln_d) + np.array([-FIT_SPREAD, FIT_SPREAD])
+    cells = np.unique(np.interp(np.linspace(first, last, FIT_SIZES), ln_d, np.arange(len(ln_d))).round().astype(int))
+    weight, rest, _ = _by_motion(likelihood[:, cells], others)
+    each = likelihood[:, cells] * weight
+    beside = others @ rest
+    moving = each.sum(axis=1) / (each.sum(axis=1) + beside)
+    size, motion, chance = diffusion.grid_nm[cells], likelihood[:, cells], each / np.maximum(each.sum(axis=1, keepdims=True), 1e-300)
+    # one size, as wide as the grid is coarse
+    kernel = np.exp(-0.5 * (np.arange(len(ln_d)) - np.arange(len(ln_d))[:, None]) ** 2) / np.sqrt(2 * np.pi)
+    alone = np.log(np.maximum((1 - rest.sum()) * likelihood @ kernel + beside[:, None], 1e-300)).sum(axis=0)
+    if alike := bool(free - alone.max() < ONE_SIZE):
+        size, chance = np.array([_summit(diffusion.grid_nm, alone)]), np.ones((len(each), 1))
+        motion = likelihood @ kernel[:, [int(alone.argmax())]]
+    log_ratio = np.log(tracks.spots.snr / view.threshold_snr)
+    n = tracks.n_spots[rows].astype(float)
+    log_snr = np.add.reduceat(log_ratio, tracks.start[:-1])[rows] / n
+    looks = Looks(size, chance, moving * n / n.mean(), log_snr, span, alike)
+    return _Sample(size, motion, others, span, len(rows) / len(diffusion)), looks
+
+
+def _summit(size_nm: np.ndarray, height: np.ndarray) -> float:
+    """Return the size at which a log-likelihood on the grid is highest, by a parabola through three points."""
+    i = int(np.clip(height.argmax(), 1, len(size_nm) - 2))
+    before, at, after = height[i - 1 : i + 2]
+    bend = min(before - 2 * at + after, -1e-12)
+    return float(size_nm[i] * (size_nm[1] / size_nm[0]) ** np.clip(0.5 * (before - after) / bend, -1, 1))
+
+
+def _by_motion(likelihood: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return shares of sizes (k,) and of what does not diffuse (j,) among tracks, by motion alone, and the log-likelihood (EM)."""
+    once, k = np.ones(len(likelihood)), likelihood.shape[1]
+    weight, rest, fit = np.full(k, 1 / k), np.full(others.shape[1], 0.01), 0.0
     for _ in range(60):
-        weight = weight * expect(likelihood, none, once, weight, none[0])[1] / len(likelihood)
-    centre = float(np.sum(weight * ln_d))
-    mixed = mix(likelihood, weight)
-    first = mix(likelihood, weight * (ln_d - centre)) / mixed
-    second = mix(likelihood, weight * (ln_d - centre) ** 2) / mixed
-    basis = np.column_stack([np.ones_like(first), first, second])
-    # slope of 2/3 of an exponent of 3 +- 2; curvature from the camera's ceiling
-    prior_mean, prior_sd = np.array([0.0, 2.0, -0.3]), np.array([10.0, 1.3, 0.5])
-    scatter = 0.5  # of a track's mean ln SNR about its size's: where in the sheet it was
-    # the mean is over detections, so a track weighs by its frames; all together count as many looks as there are tracks
-    looks = (n / n.mean() / scatter**2)[:, None]
-    normal = basis.T @ (basis * looks) + np.diag(1 / prior_sd**2)
-    coefficient = np.linalg.solve(normal, (basis * looks).T @ (per_track / n) + prior_mean / prior_sd**2)
-    seen = np.quantile(first, [0.02, 0.98])
-    # no extrapolation of a parabola: beyond the sizes seen the slope of the edge goes on, never falling
-    inside = np.clip(ln_d - centre, *seen)
-    value = coefficient[0] + coefficient[1] * inside + coefficient[2] * inside**2
-    edge = np.maximum(coefficient[1] + 2 * coefficient[2] * inside, 0.0)
-    value = value + edge * (ln_d - centre - inside)
-    return np.clip(np.maximum.accumulate(value), SHORTEST_LOG_SNR, 4.0)
+        fit, found, joined = expect(likelihood, others, once, weight, rest)
+        weight, rest = weight * found / len(likelihood), rest * joined / len(likelihood)
+    return np.maximum(weight, NOBODY), rest, fit
 
 
-def _expected(
-    diffusion_um2_s: np.ndarray, log_peak: np.ndarray, threshold: float, width_um: float, miss: float, dt_s: float, n_frames: int, gap: int
-) -> np.ndarray:
-    """Return (n_frames + 1, k) expected number of tracks of each span, for one particle per um of depth.
+class _Profile:
+    """Log-likelihood of lengths and motion over the width of the light, under the best numbers of each size."""
 
-    A particle diffuses in depth z, reflected at the centre of the sheet; it is detected with probability ``Phi(SNR(z) - threshold)``
-    less the missed share, a track ends after `gap` + 1 frames (`gap` 0 or 1) without detection. Tracks cut by the start or end of the
-    video are counted.
-    """
-    from scipy.special import ndtr
+    def __init__(self, sample: _Sample, brightness: Brightness) -> None:
+        self.sample, self.brightness = sample, brightness
+        self.numbers = np.full(len(sample.size_nm), np.nan)
+        self.others = np.full(sample.others.shape[1], 0.01 * len(sample.span))
 
-    reach = width_um * np.sqrt(2 * log_peak) * 1.15 + 3.0 * np.sqrt(2 * diffusion_um2_s * dt_s)
-    cell = reach / DEPTH_CELLS
-    z = (np.arange(DEPTH_CELLS) + 0.5) * cell[:, None]
-    seen = (1 - miss) * ndtr(threshold * np.expm1(log_peak[:, None] - 0.5 * (z / width_um) ** 2))
-    move = _moves(cell / np.sqrt(2 * diffusion_um2_s * dt_s))
+    def at(self, log_width: float) -> float:
+        """Return the log-likelihood at a width; leaves the numbers of the last one asked for."""
+        sample = self.sample
+        counts = _counts(sample.size_nm, self.brightness, float(np.exp(log_width)))
+        matrix = sample.likelihood * counts[sample.span]
+        expected = np.maximum(counts[self.brightness.view.min_frames :].sum(axis=0), 1e-9)
+        number = np.where(np.isfinite(self.numbers), self.numbers, len(matrix) / len(expected) / expected)
+        once, other = np.ones(len(matrix)), self.others
+        for _ in range(30):
+            fit, found, joined = expect(matrix, sample.others, once, number, other)
+            number, other = number * found / expected, other * joined
+        self.numbers, self.others, self.counts, self.expected = number, other, counts, expected
+        return fit - float(expected @ number) - float(other.sum())
 
-    def chance(value: np.ndarray) -> np.ndarray:
-        return np.matmul(move, value[:, :, None])[:, :, 0]
+    def best(self, near_um: float) -> float:
+        """Return the most likely width, um."""
+        from scipy.optimize import minimize_scalar
 
-    soon = chance(seen)
-    half_gone = 1 - soon  # not in the next frame, after which the video begins or ends
-    gone = half_gone - gap * chance((1 - seen) * soon)  # nor, where that is waited for, in the one after
-    beside = np.stack([np.ones_like(seen), half_gone, gone], axis=2)
-    counts = np.zeros((n_frames + 1, len(cell)))
-    for k in range(len(cell)):
-        counts[1:, k] = _spans(_power_products(*_symmetric(move[k], seen[k], gap, beside[k]), n_frames), gap)
-    counts *= 2 * cell  # both halves of the sheet
-    return counts
+        start = np.log(near_um)
+        found = minimize_scalar(lambda x: -self.at(x), bracket=(start - 0.2, start + 0.2), tol=0.01, options={"maxiter": 12})
+        return float(np.exp(found.x))
 
+    def interval(self, width_um: float) -> tuple[float, float]:
+        """Return the widths at which the log-likelihood of all tracks has fallen by 1.92; how long one stays says nothing of the next."""
+        below, above, top = (self.at(np.log(width_um) + step) for step in (-FIT_WIDTHS, FIT_WIDTHS, 0.0))
+        drop = DROP_95 * self.sample.share
+        away = [FIT_WIDTHS * np.sqrt(drop / max(top - there, 1e-9)) for there in (below, above)]
+        return float(width_um * np.exp(-min(away[0], 5.0))), float(width_um * np.exp(min(away[1], 5.0)))
 
-def _spans(chance: np.ndarray, gap: int) -> np.ndarray:
-    """Return (n,) how many tracks of 1, 2 ... n frames a video of n has, of their chances by what is beside either end, (n, 3, 3).
+    def tracks_per_particle(self, width_um: float) -> float:
+        """Return how many tracks a particle makes, on average over the tracks."""
+        found = self.numbers * self.expected
+        each = np.maximum(UNEVENNESS * self.expected / _visitors_um(self.sample.size_nm, self.brightness, width_um), 1.0)
+        return float(max(found.sum() / np.maximum(found @ (1 / each), 1e-300), 1.0))
 
-    That is the video's end, or one frame and the video's end, which only counts where one is waited for, or two frames. A track read
-    backwards is as likely.
-    """
-    n = len(chance)
-    counts = np.arange(n - 2 - 2 * gap, -2 - 2 * gap, -1) * chance[:, 2, 2] + 2 * (chance[:, 0, 2] + gap * chance[:, 1, 2])
-    if gap:
-        counts[-3:-2] = 2 * chance[-3:-2, 0, 2] + chance[-3:-2, 1, 1]
-        counts[-2:-1] = 2 * chance[-2:-1, 0, 1]
-    counts[-1] = chance[-1, 0, 0]
-    return np.asarray(counts)
+    def lengths_chance(self, width_um: float) -> float:
+        """Return how likely a chi-square of the tracks' lengths as large as theirs is; NaN where too few particles came to tell.
 
+        Classes of lengths in which as many tracks are expected each; numbers scatter as if all tracks of a particle were of one class.
+        """
+        from scipy.special import chdtrc
 
-def _moves(cell: np.ndarray) -> np.ndarray:
-    """Return (k, DEPTH_CELLS, DEPTH_CELLS) chances to get from one cell into another, or its mirror image behind the centre.
-
-    `cell` is the width of a cell in SD of a step, (k,).
-    """
-    from scipy.special import ndtr
-
-    edge = np.arange(2 * DEPTH_CELLS + 1) - 0.5
-    below = ndtr(-edge * cell[:, None])
-    across = below[:, :-1] - below[:, 1:]  # so many cells further
-    i = np.arange(DEPTH_CELLS)
-    return np.asarray(across[:, np.abs(i - i[:, None])] + across[:, i + i[:, None] + 1])
-
-
-def _symmetric(move: np.ndarray, seen: np.ndarray, gap: int, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (d, d) matrix of a step between seen and, where one is waited for, missed, and what is `beside` tracks, (d, j).
-
-    In the roots of the chances to be seen and missed it is symmetric, since `move` is. After two misses in succession there is no track.
-    """
-    c = len(seen)
-    root = np.sqrt(np.concatenate([seen, 1 - seen])[: (1 + gap) * c])
-    step, ends = np.zeros((len(root), len(root))), np.zeros((len(root), beside.shape[1]))
-    step[:c] = np.concatenate([move] * (1 + gap), axis=1) * root[:c, None] * root
-    step[c:, :c] = step[:c, c:].T
-    ends[:c] = beside * root[:c, None]
-    return step, ends
+        self.at(np.log(width_um))
+        sample, least = self.sample, self.brightness.view.min_frames
+        each = self.tracks_per_particle(width_um)
+        mixed = (sample.likelihood * self.counts[sample.span]) @ self.numbers
+        moving = mixed / np.maximum(mixed + sample.others @ self.others, 1e-300)
+        expected = self.counts @ self.numbers
+        expected[:least] = 0.0
+        cumulative = np.cumsum(expected)
+        n = int(min(MOST_CLASSES, cumulative[-1] / (EXPECTED * each)))
+        if n <= FITTED + 1:
+            return float("nan")
+        edges = np.unique(np.searchsorted(cumulative, np.arange(1, n) / n * cumulative[-1]))
+        observed = np.bincount(np.searchsorted(edges, sample.span), moving, minlength=len(edges) + 1)
+        told = np.bincount(np.searchsorted(edges, np.arange(len(expected))), expected, minlength=len(edges) + 1)
+        return float(chdtrc(len(told) - 1 - FITTED, np.sum((observed - told) ** 2 / (told * each))))
 
 
-def _power_products(step: np.ndarray, ends: np.ndarray, n: int) -> np.ndarray:
-    """Return (n, j, j) the products ``ends^T step^i ends`` for i below `n`, of a symmetric (d, d) matrix and j vectors, (d, j).
-
-    About sqrt(n) powers on either side: those below m, and the multiples of m.
-    """
-    few, power, m = ends, step, 1
-    while m * m < n:
-        few = np.concatenate([few, power @ few], axis=1)
-        power, m = power @ power, 2 * m
-    many = [ends]
-    while len(many) * m < n:
-        many.append(power @ many[-1])
-    j = ends.shape[1]
-    products = np.concatenate(many, axis=1).T @ few
-    return np.asarray(products.reshape(len(many), j, m, j).transpose(0, 2, 1, 3).reshape(-1, j, j)[:n])
+def _guess_width(sample: _Sample, brightness: Brightness) -> float:
+    """Return the most likely of a few widths, a factor of two apart, um."""
+    profile = _Profile(sample, brightness)
+    return float(GUESSES_UM[int(np.argmax([profile.at(np.log(width)) for width in GUESSES_UM]))])
 
 
-def _profiled(matrix: np.ndarray, expected: np.ndarray, iterations: int = 40) -> float:
-    """Return ``max_c sum_i ln sum_k c_k matrix_ik - sum_k c_k expected_k`` by EM, (Poisson process of tracks)."""
-    number = len(matrix) / len(expected) / expected
-    for _ in range(iterations):
-        mixed = np.maximum(matrix @ number, 1e-300)
-        number = number * (matrix.T @ (1 / mixed)) / expected
-    return float(np.sum(np.log(np.maximum(matrix @ number, 1e-300))) - number @ expected)
+def _visitors_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:
+    """Return `Presence.visitors_um`: the depth and, on both sides, the mean largest excursion in the video, sqrt(4 D T / pi)."""
+    view = brightness.view
+    diffusion = brightness.constant / size_nm
+    return np.asarray(_depth_um(size_nm, brightness, width_um) + 2 * np.sqrt(4 * diffusion * view.n_frames * view.dt_s / np.pi))
+
+
+def _depth_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:
+    """Return the depth in which detections are made, as if all were made within and none beyond it."""
+    depth = Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm))
+    return np.asarray(2 * depth.cell_um * depth.seen.sum(axis=1) / (1 - brightness.view.missed_share))
+
+
+def _counts(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:
+    """Return (n_frames + 1, k) expected numbers of tracks of each length, per particle per um of depth."""
+    return Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm)).expected()
+
+
+def _on_grid(grid_nm: np.ndarray, brightness: Brightness, width_um: float, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ln of the numbers of tracks of 0 to `longest` frames, (longest + 1, k), and those of sized tracks and their spots, (k,)."""
+    counts, least = _counts(grid_nm, brightness, width_um), brightness.view.min_frames
+    length = np.arange(len(counts))[:, None]
+    sized, spots = counts[least:].sum(axis=0), (length * counts)[least:].sum(axis=0)
+    return np.log(np.maximum(counts[: longest + 1], 1e-300)), np.maximum(sized, 1e-300), np.maximum(spots, 1e-300)

@@ -54,7 +54,7 @@ def find_notices(result: Result) -> tuple[Notice, ...]:
         warn("beyond_grid", f"more than 1 % of the particles are at the upper end of the sizes considered, {distribution.grid_nm[-1]:g} nm")
     if distribution.share(0.0, distribution.grid_nm[0] * AT_THE_END).value > 0.01:
         warn("below_grid", f"more than 1 % of the particles are at the lower end of the sizes considered, {distribution.grid_nm[0]:g} nm")
-    return (*found, *_median_in_gap(result))
+    return (*found, *_median_in_gap(result), *_weightings(result))
 
 
 def _doubtful_links(tracks: Tracks) -> float:
@@ -64,6 +64,25 @@ def _doubtful_links(tracks: Tracks) -> float:
     inside[tracks.start[:-1]] = False
     chance = tracks.link_chance[inside]
     return 1.0 - float(np.nan_to_num(chance, copy=False, nan=1.0).mean()) if len(chance) else 0.0
+
+
+def _weightings(result: Result) -> list[Notice]:
+    """Say so where other ways to count put the median beyond its interval: lengths of tracks left out, or tracks instead of particles."""
+    found: list[Notice] = []
+    dist = result.distribution
+    if dist.empty or not len(dist.simple):
+        return found
+    d50 = dist.statistic("d50")
+    # either way errs as much
+    far = np.sqrt(2) * max(np.log(d50.high / d50.value), np.log(d50.value / d50.low))
+    simple, unweighted, raw = dist.median_of(dist.simple), dist.median_of(dist.unweighted), result.raw_size_nm()["d50"]
+    if abs(np.log(simple / d50.value)) > far:
+        text = f"D50 is {d50.value:.0f} nm by numbers of tracks and {simple:.0f} nm by time in view: depth and track lengths do not agree"
+        found.append(Notice("weightings_disagree", text))
+    if max(abs(np.log(value / d50.value)) for value in (raw, unweighted)) > far:
+        text = f"D50 is {raw:.0f} nm in the plain histogram of tracks, {unweighted:.0f} nm by tracks without their scatter"
+        found.append(Notice("tracks_are_not_particles", f"{text} and {d50.value:.0f} nm by particles: compare like with like"))
+    return found
 
 
 def _median_in_gap(result: Result) -> list[Notice]:

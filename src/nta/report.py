@@ -102,6 +102,10 @@ def terminal_summary(result: Result) -> RenderableType:
     if s["size_nm"]["d50"]["value"] is None:
         return Group(*lines, Text("no particle was sized"), Text(""), _conditions(s))
     lines += [_size_table(s), Text(""), _class_table(s), Text("")]
+    if s["detection_limit_nm"] is not None:
+        limit = {name: _diameter(value) for name, value in s["detection_limit_nm"].items()}
+        text = f"smallest size that can be seen: {limit['diameter_nm']} nm (95 % interval {limit['low_nm']} - {limit['high_nm']})"
+        lines.append(Text(text))
     if s["concentration_per_ml"] is not None:
         c = s["concentration_per_ml"]
         lines.append(Text(f"{c['value']:.2e} particles per mL (95 % interval {c['low']:.2e} - {c['high']:.2e})"))

@@ -17,6 +17,7 @@ from nta.distribution import Distribution, Interval
 from nta.drift import Drift
 from nta.errors import Notice
 from nta.flags import Flag
+from nta.limit import DetectionLimit
 from nta.settings import Settings, Used
 from nta.sizes import Sizes
 from nta.spots import Spots
@@ -64,7 +65,7 @@ class Result:
     used : section -> name -> `Used`, every value that took part, with its source
     spots : those of `tracks`, in their order
     notices : all warnings, those of the stages included
-    detection_limit_nm : smallest diameter the video can show, ``None`` where not known
+    detection_limit : smallest diameter the video can show, ``None`` where not known
     """
 
     source: Source
@@ -80,7 +81,12 @@ class Result:
     classes: Classes
     concentration: Concentration
     notices: tuple[Notice, ...] = ()
-    detection_limit_nm: float | None = None
+    detection_limit: DetectionLimit | None = None
+
+    @property
+    def detection_limit_nm(self) -> float | None:
+        """Smallest diameter the video can show, ``None`` where not known."""
+        return None if self.detection_limit is None else self.detection_limit.diameter_nm
 
     @property
     def exposure_ms(self) -> Used | None:
@@ -344,7 +350,7 @@ class Result:
             "classes": classes,
             "concentration_per_ml": self._per_ml_or_none(Interval(1.0, 1.0, 1.0, 1.0, 1.0)),
             "concentration_why_not": self.concentration.why_not or None,
-            "detection_limit_nm": self.detection_limit_nm,
+            "detection_limit_nm": None if self.detection_limit is None else asdict(self.detection_limit),
             "warnings": [asdict(notice) for notice in self.notices],
         }
         return {key: plain(value) for key, value in summary.items()}

@@ -160,8 +160,16 @@ class ClassSettings:
 class ConcentrationSettings:
     """What a concentration needs beyond the count."""
 
-    depth_um: float | None = _knob(
-        None, "depth of the detection volume", unit="um", low=0.05, high=10000, example="8", auto="no concentration"
+    depth_um: float | str | None = _knob(
+        None,
+        "depth of the detection volume, or fitted: that which the lengths of the tracks tell",
+        unit="um",
+        low=0.05,
+        high=10000,
+        choices=("fitted",),
+        example="8",
+        auto="no concentration",
+        form="N",
     )
     dilution: float = _knob(1.0, "dilution factor of the sample, undiluted / diluted", low=1, high=1e12, example="1000")
 
@@ -232,8 +240,12 @@ class Knob:
                 return value
         raise UsageError(f"{label}: {value!r} is not {self.form or 'text'}; an example is {self.example}")
 
-    def _check_number(self, value: Any, label: str) -> int | float:
+    def _check_number(self, value: Any, label: str) -> int | float | str:
+        if value in self.choices:
+            return value
         noun = "a whole number" if self.kind is int else "a number"
+        if self.choices:
+            noun = f"{noun} or {', '.join(self.choices)}"
         try:
             if isinstance(value, bool):
                 raise TypeError

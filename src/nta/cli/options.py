@@ -41,7 +41,7 @@ class KnobType(click.ParamType[Any]):
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """Return what stands for the value in the help."""
         if self.knob.choices:
-            return "|".join([*(["auto"] if self.knob.auto else []), *self.knob.choices])
+            return "|".join([*(["auto"] if self.knob.auto else []), *([self.knob.form] if self.knob.form else []), *self.knob.choices])
         return self.knob.form or ("N" if self.knob.kind in (int, float) else "TEXT")
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -76,7 +76,7 @@ def describe(knob: Knob) -> str:
     else:
         default = knob.auto or f"{knob.default:g}"
     facts = [knob.range, f"default: {default}"]
-    if not knob.choices and knob.example not in ("", default):
+    if (knob.form or not knob.choices) and knob.example not in ("", default):
         facts.append(f"e.g. {knob.example}")
     return f"{knob.help[0].upper()}{knob.help[1:]}. [{'; '.join(fact for fact in facts if fact)}]"
 
