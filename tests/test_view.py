@@ -28,6 +28,18 @@ def test_nobody_leaves_an_endless_field_and_everybody_a_tiny_one() -> None:
     assert np.all(stay[10:] == 0)
 
 
+def test_visitors_of_the_field_are_those_who_come_by() -> None:
+    view, rng = naive.make_view(n_frames=100, field_um=(60.0, 40.0), flow_um_s=(3.0, 0.0)), np.random.default_rng(5)
+    for d, told in zip(D, view.visiting(D), strict=True):
+        wide = np.array([200.0, 160.0])
+        at = rng.uniform(-wide / 2, wide / 2, (30000, 2))[:, None]
+        at = at + np.cumsum(rng.normal(scale=math.sqrt(2 * d * 0.04), size=(30000, 100, 2)) + np.array([0.12, 0.0]), axis=1)
+        # over many fields' widths all is even: who ends outside of the area has come in on the other side
+        folded = np.mod(at + wide / 2, wide) - wide / 2
+        came = np.mean(np.any(np.all(np.abs(folded) < np.array([30.0, 20.0]), axis=2), axis=1))
+        assert told == pytest.approx(came * wide.prod() / 2400, rel=0.05)
+
+
 def test_a_walk_lowers_and_scatters_a_spot_as_simulated() -> None:
     # the matched filter shows a smeared spot lower by sqrt(2 s^2 / (2 s^2 + S)) along each axis, S the variance of the walk
     view = naive.make_view(exposure_s=0.015, spot_um=0.23)

@@ -42,7 +42,7 @@ class Presence:
     log_tracks : (n + 1, k) float64, ln of the expected number of tracks that span 0 to n frames, n being the longest there is
     tracks : (k,) float64, expected number of tracks of at least `min_frames`
     depth_um : (k,) float64, full depth in which a particle of each size is seen
-    visitors_um : (k,) float64, different particles that come through in the whole video, per particle per um of depth
+    visitors_um : (k,) float64, different particles that come through in the whole video, per particle per um of depth in the field
     detections : (k,) float64, expected number of detections in the `tracks`
     width_um, width_low_um, width_high_um : SD of the light in depth, and the interval of its profile likelihood
     brightness : light over size
@@ -275,7 +275,8 @@ def _visitors_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -
     """Return `Presence.visitors_um`: the depth and, on both sides, the mean largest excursion in the video, sqrt(4 D T / pi)."""
     view = brightness.view
     diffusion = brightness.constant / size_nm
-    return np.asarray(_depth_um(size_nm, brightness, width_um) + 2 * np.sqrt(4 * diffusion * view.n_frames * view.dt_s / np.pi))
+    crossed = _depth_um(size_nm, brightness, width_um) + 2 * np.sqrt(4 * diffusion * view.n_frames * view.dt_s / np.pi)
+    return np.asarray(crossed * view.visiting(diffusion))
 
 
 def _depth_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:

@@ -59,23 +59,37 @@ class View:
         uneven = SMEAR_SCATTER * smear / (1 + SMEAR_SATURATION * smear)
         return np.sqrt(1 + self.light * snr + (uneven * snr) ** 2)
 
-    def staying(self, diffusion_um2_s: np.ndarray) -> np.ndarray:
-        """Return (n_frames + 1, k) the chance that who is in the field stays in it for 0, 1 ... n frames in succession.
+    def covered_um(self, diffusion_um2_s: np.ndarray) -> np.ndarray:
+        """Return (2, n_frames, k) how long a stretch of x and of y a walk of 0, 1 ... steps covers on average, seen once a frame.
 
-        Seen once a frame, a walk of n steps covers ``sum_j E|S_j| / j`` of a line on average (Spitzer 1956, of its maximum and minimum);
-        for that share of a side it is outside. Exact while no walk is as long as the side.
+        Its maximum less its minimum: ``sum_j E|S_j| / j`` over the steps, S_j its displacement after j of them (Spitzer 1956).
         """
         from scipy.special import erf
 
         step = np.arange(1, self.n_frames)[:, None]
-        stay = np.ones((self.n_frames + 1, len(diffusion_um2_s)))
         spread = np.sqrt(2 * diffusion_um2_s * self.dt_s * step)
-        for side, flow in zip(self.field_um, self.flow_um_s, strict=True):
+        covered = np.zeros((2, self.n_frames, len(diffusion_um2_s)))
+        for axis, flow in enumerate(self.flow_um_s):
             carried = abs(flow) * self.dt_s * step
             ratio = carried / spread
             away = spread * np.sqrt(2 / np.pi) * np.exp(-0.5 * ratio**2) + carried * erf(ratio / np.sqrt(2))
-            stay[2:] *= np.maximum(1 - np.cumsum(away / step, axis=0) / side, 0.0)
+            covered[axis, 1:] = np.cumsum(away / step, axis=0)
+        return covered
+
+    def staying(self, diffusion_um2_s: np.ndarray) -> np.ndarray:
+        """Return (n_frames + 1, k) the chance that who is in the field stays in it for 0, 1 ... n frames in succession.
+
+        A walk is outside for the share of a side that it covers; exact while none covers a whole side.
+        """
+        stay = np.ones((self.n_frames + 1, len(diffusion_um2_s)))
+        for side, covered in zip(self.field_um, self.covered_um(diffusion_um2_s), strict=True):
+            stay[1:] *= np.maximum(1 - covered / side, 0.0)
         return stay
+
+    def visiting(self, diffusion_um2_s: np.ndarray) -> np.ndarray:
+        """Return (k,) how many different particles are in the field in the whole video, over those at a time."""
+        covered = self.covered_um(diffusion_um2_s)[:, -1]
+        return np.prod(1 + covered / np.array(self.field_um)[:, None], axis=0)
 
     def chosen(self) -> dict[str, Used]:
         """Return the shares, as a result lists them."""
