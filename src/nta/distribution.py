@@ -11,8 +11,9 @@ import numpy as np
 from nta import medium
 from nta.blocks import ROWS, blocks, expect, mix
 from nta.density import Density, expectation_steps, fit_density, likelihood_bounds, refit
-from nta.diffusion import DROP_95, Diffusion, size_grid_nm
+from nta.diffusion import Diffusion, size_grid_nm
 from nta.errors import Notice
+from nta.intervals import DROP_95
 from nta.mixture import Mixture, fit_mixture
 from nta.physics import ZERO_CELSIUS_K
 from nta.presence import Presence, span_frames
