@@ -154,8 +154,51 @@ def test_tracks_are_read_alike_however_many_at_a_time(over: int, monkeypatch: py
     parts = diffuse(tracks)
     # at a stride, several rows belong to a track
     assert (whole.chosen["stride_frames"].value > 1) == (over > 1)
-    for name in ("track", "d_um2_s", "low", "high", "n_steps", "loglik", "loglik_immobile", "loglik_noise"):
+    for name in (
+        "track",
+        "d_um2_s",
+        "low",
+        "high",
+        "n_steps",
+        "loglik",
+        "loglik_immobile",
+        "loglik_noise",
+        "loglik_directed",
+        "loglik_confined",
+        "p_fit",
+    ):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
+
+
+def joined(*some: np.ndarray) -> Tracks:
+    """Return tracks of positions, (n, n_frames, 2) um each."""
+    paths = [(np.arange(len(at)), at[:, 0] / PIXEL_UM + 1e3 * i, at[:, 1] / PIXEL_UM) for part in some for i, at in enumerate(part)]
+    return naive.make_tracks(paths, n_frames=400, sd_px=0.04 / PIXEL_UM / 1.15, gate_px=60.0)
+
+
+def test_what_is_held_passes_neither_for_noise_nor_for_diffusion() -> None:
+    rng, d = np.random.default_rng(11), naive.sphere_d_um2_s(100.0)
+    free = naive.brownian_um(rng, 120, 16, d, 0.04, 0.015, 0.04)
+    held = naive.trapped_um(rng, 25, 60, d, 0.2, 0.04, 0.015, 0.04)
+    found = diffuse(joined(free, held))
+    # the localisation error is that of the free ones
+    assert localisation_px(found, 0.04 / PIXEL_UM / 1.15) == pytest.approx(0.04 / PIXEL_UM, rel=0.15)
+    others = np.column_stack([found.loglik_immobile, found.loglik_noise, found.loglik_directed])
+    assert np.all(found.loglik_confined[120:] > np.maximum(others[120:].max(axis=1), 5))
+    assert np.mean(found.loglik_confined[:120] < 1) > 0.97
+    assert np.mean(found.p_fit[120:] < 0.001) > 0.9
+    assert np.mean(found.p_fit[:120] < 0.001) < 0.02
+
+
+def test_a_few_that_are_carried_do_not_correlate_the_steps_of_all() -> None:
+    rng, d = np.random.default_rng(12), naive.sphere_d_um2_s(100.0)
+    free = naive.brownian_um(rng, 150, 16, d, 0.04, 0.015, 0.04)
+    carried = naive.brownian_um(rng, 10, 300, d, 0.04, 0.015, 0.04) + np.array([6.0, 8.0]) * 0.04 * np.arange(300)[:, None]
+    found = diffuse(joined(free, carried))
+    assert found.chosen["stride_frames"].value == 1
+    assert found.notices == ()
+    assert np.all(found.loglik_directed[150:] > 10)
+    assert np.mean(found.loglik_directed[:150] < 2) > 0.97
 
 
 def test_refused_tracks_are_not_sized() -> None:

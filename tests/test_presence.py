@@ -164,7 +164,7 @@ def filmed(
     loglik -= loglik.max(axis=1, keepdims=True)
     d = 490.7 / np.exp(guess)
     low = np.full(len(track), -50.0)
-    return tracks, Diffusion(track, d, d / 1.3, d * 1.3, tracks.n_spots[track] - 1, grid, loglik, low, low, 490.7)
+    return tracks, Diffusion(track, d, d / 1.3, d * 1.3, tracks.n_spots[track] - 1, grid, loglik, *[low] * 4, np.ones(len(track)), 490.7)
 
 
 @pytest.fixture(scope="module")

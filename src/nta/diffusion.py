@@ -11,8 +11,9 @@ from nta import physics
 from nta.drift import Drift
 from nta.errors import Notice
 from nta.intervals import allowed_drops, coefficient_intervals
+from nta.misfit import chance_to_fit_worse
 from nta.settings import Used
-from nta.shared import fit_shared
+from nta.shared import fit_shared, guess_shared, seem_free
 from nta.steps import gather_steps, shortest_stride
 from nta.tracks import Tracks
 from nta.video import Calibration
@@ -29,8 +30,9 @@ class Diffusion:
     n_steps : (m,) int64, displacements used
     grid_nm : (k,) float64, log-spaced diameters
     loglik : (m, k) float32, log-likelihood of the track at each diameter, less its row maximum
-    loglik_immobile, loglik_noise : (m,) float64, log-likelihood, less the same maximum, of a particle that does not move and of
-        a chain of unrelated detections
+    loglik_immobile, loglik_noise, loglik_directed, loglik_confined : (m,) float64, log-likelihood, less the same maximum, of a particle
+        that does not move, of a chain of unrelated detections, of diffusion with a velocity of its own and of that in a trap
+    p_fit : (m,) float64, chance that a freely diffusing particle of this coefficient fits as badly or worse
     stokes_einstein_nm_um2_s : diameter in nm times diffusion coefficient
     chosen : ``localisation_floor_px, localisation_factor, wrong_link_share, stride_frames``, and the exposure where it is estimated
     """
@@ -44,6 +46,9 @@ class Diffusion:
     loglik: np.ndarray
     loglik_immobile: np.ndarray
     loglik_noise: np.ndarray
+    loglik_directed: np.ndarray
+    loglik_confined: np.ndarray
+    p_fit: np.ndarray
     stokes_einstein_nm_um2_s: float
     chosen: Mapping[str, Used] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
@@ -83,12 +88,13 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     constant = physics.stokes_einstein_constant(calibration.temperature_c.value, viscosity_mpas)
     coefficients = constant / grid
     if not len(steps.owner):
-        none = np.empty(0)
-        return Diffusion(
-            steps.owner, none, none, none, np.empty(0, np.int64), grid, np.empty((0, len(grid)), np.float32), none, none, constant
-        )
+        none, no_rows = np.empty(0), np.empty((0, len(grid)), np.float32)
+        return Diffusion(steps.owner, none, none, none, steps.owner, grid, no_rows, none, none, none, none, none, constant)
     exposure = calibration.exposure_s
-    apart = shortest_stride(steps, exposure.value * calibration.fps.value if exposure is not None else 1.0)
+    # what a few do that have a way of their own would pass for a correlation of all
+    free = seem_free(steps, guess_shared(tracks, calibration), coefficients)
+    exposed = exposure.value * calibration.fps.value if exposure is not None else 1.0
+    apart = shortest_stride(steps.some(free) if 2 * len(free) > len(steps.owner) else steps, exposed)
     stride = apart.frames
     strided = steps.strided(stride)
     model, chosen, notices = fit_shared(strided, stride, tracks, calibration, coefficients)
@@ -107,18 +113,31 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     lapse = np.add.reduceat(strided.frame[strided.start[1:] - 1] - strided.frame[strided.start[:-1]], first) / n_steps
     spots = np.append(strided.start[first], strided.start[-1])
     noise = np.add.reduceat(model.variance_um2(strided), spots[:-1]) / np.diff(spots) / (lapse * model.dt_s)
-    loglik, beside, (d, low, high) = np.empty((m, k), np.float32), np.empty((m, 2)), np.empty((3, m))
+    loglik, others, (d, low, high, p_fit) = np.empty((m, k), np.float32), np.empty((4, m)), np.empty((4, m))
     for some in (slice(i, min(i + BLOCK_TRACKS, m)) for i in range(0, m, BLOCK_TRACKS)):
         part = strided.part(edges[some.start], edges[some.stop])
-        total = np.column_stack([model.loglik(part, np.append(coefficients, 0.0)), model.loglik_noise(part)]) * share
+        total = np.column_stack(
+            [
+                model.loglik(part, np.append(coefficients, 0.0)),
+                model.loglik_noise(part),
+                model.loglik_directed(part, coefficients),
+                model.loglik_confined(part, coefficients),
+            ]
+        )
+        total *= share
         if len(total) > some.stop - some.start:
             total = np.add.reduceat(total, first[some] - edges[some.start])
         total -= total[:, :k].max(axis=1, keepdims=True)
-        loglik[some], beside[some] = total[:, :k], total[:, k:]
+        loglik[some], others[:, some] = total[:, :k], total[:, k:].T
         drop = allowed_drops(n_steps[some] * share, noise[some], coefficients, model.exposure_s / model.dt_s)
         d[some], low[some], high[some] = coefficient_intervals(total[:, :k], total[:, k], coefficients, drop)
+        # any of the sub-tracks of one track may fit badly
+        parts = np.diff(edges[some.start : some.stop + 1])
+        each = chance_to_fit_worse(part, model, np.repeat(d[some], parts))
+        p_fit[some] = np.minimum(np.minimum.reduceat(each, first[some] - edges[some.start]) * parts, 1.0)
+    immobile, chain, directed, confined = others
     return Diffusion(
-        strided.owner[first], d, low, high, n_steps, grid, loglik, beside[:, 0].copy(), beside[:, 1].copy(), constant,
+        strided.owner[first], d, low, high, n_steps, grid, loglik, immobile, chain, directed, confined, p_fit, constant,
         chosen={**chosen, "stride_frames": Used(stride, "measured"), "correlation_doubt": Used(round(apart.doubt, 4), "measured")},
         notices=notices,
     )  # fmt: skip

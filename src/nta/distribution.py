@@ -28,6 +28,7 @@ UNEVENNESS = np.pi / 2
 FEW = 4096  # tracks whose likelihoods are kept in double precision: to convert them for every sum takes longer than it saves memory
 LIVE = 30.0  # e^-30 of the largest cell is nothing
 EMPTYING_STEPS, LOOK_STEPS = 300, 10
+RARE = 2.0  # directed and confined: their share is exponential about 0 a priori, so that freely diffusing tracks are not theirs by luck
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
 
 
@@ -71,7 +72,7 @@ class Distribution:
     number_in_view : Interval, particles in view at a time, after the correction
     peaks : tuple of Peak, ascending diameter
     posterior : (m, k) float32, probability of each size for each track of `Diffusion`
-    outlier : (m, 2) float64, probability that it is immobile, or a chain of chance links
+    outlier : (m, 4) float64, probability that it is immobile, a chain of chance links, directed, or confined
     independent_particles : how many different particles the tracks are of
     emptiable : ``(low_nm, high_nm) -> bool``, whether the tracks are explained as well without any particle between
     """
@@ -86,7 +87,7 @@ class Distribution:
     number_in_view: Interval
     peaks: tuple[Peak, ...] = ()
     posterior: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    outlier: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    outlier: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
     independent_particles: float = 0.0
     emptiable: Callable[[float, float], bool] = _never
     chosen: Mapping[str, Used] = field(default_factory=dict)
@@ -228,7 +229,7 @@ def find_distribution(
 
 @dataclass(frozen=True)
 class _Problem:
-    """(m, k) likelihood of each track times expected tracks of its length, and (m, 2) the same of what does not diffuse."""
+    """(m, k) likelihood of each track times expected tracks of its length, and (m, 4) the same of what does not diffuse freely."""
 
     matrix: np.ndarray
     outliers: np.ndarray
@@ -241,9 +242,17 @@ def _name_peaks(mixture: Mixture) -> tuple[Peak, ...]:
 
 def _problem(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> _Problem:
     span = span_frames(tracks)[diffusion.track]
-    # something stuck stays for any time; a chain of chance links goes on with even odds
+    any_time = -np.log(tracks.spots.n_frames)
+    # how long what goes its way is seen depends on its size, which may be any
+    as_others = np.log(np.mean(np.exp(presence.log_tracks - np.log(presence.tracks)), axis=1))
+    # something held stays for any time; a chain of chance links goes on with even odds
     log_outlier = np.column_stack(
-        [diffusion.loglik_immobile - np.log(tracks.spots.n_frames), diffusion.loglik_noise - np.log(2.0) * (span - span.min() + 1)]
+        [
+            diffusion.loglik_immobile + any_time,
+            diffusion.loglik_noise - np.log(2.0) * (span - span.min() + 1),
+            diffusion.loglik_directed + as_others[span] - np.log(RARE),
+            diffusion.loglik_confined + any_time - np.log(RARE),
+        ]
     )
     matrix = np.empty(diffusion.loglik.shape, float if len(diffusion) <= FEW else np.float32)
     least = np.log(np.finfo(matrix.dtype).tiny)  # smaller numbers are slow

@@ -7,7 +7,7 @@ import numpy as np
 DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
 MISSES = 0.05  # of the intervals, whatever the coefficient
 STEPS = np.array([1, 2, 3, 4, 5, 7, 10, 14, 20, 32, 64, 128, 256, 1024])  # of the tracks whose drops are computed, and between which read
-NOISES = np.append(np.geomspace(1e-2, 1e4, 43), np.inf)  # localisation variance over D dt, likewise
+RATIOS = np.geomspace(1e-2, 1e4, 43)  # localisation variance over D dt, likewise; after them infinity, rest
 HALVINGS, NEWTON_STEPS = 16, 5  # of a drop between 0 and 8, to 1e-4; for each
 
 
@@ -75,8 +75,8 @@ def allowed_drops(n_steps: np.ndarray, noise_um2_s: np.ndarray, d: np.ndarray, e
     table = _drops(*_shape(exposed))
     row = np.interp(np.log(n_steps), np.log(STEPS), np.arange(len(STEPS)))[:, None]
     ratio = noise_um2_s[:, None] / d
-    finite = len(NOISES) - 1
-    column = np.interp(np.log(np.maximum(ratio, NOISES[0])), np.log(NOISES[:-1]), np.arange(finite))
+    finite = len(RATIOS)
+    column = np.interp(np.log(np.maximum(ratio, RATIOS[0])), np.log(RATIOS), np.arange(finite))
     column = np.append(column, np.full((len(ratio), 1), finite), axis=1)
     i, j = np.minimum(row.astype(int), len(STEPS) - 2), np.minimum(column.astype(int), finite - 1)
     up, right = row - i, column - j
@@ -93,12 +93,12 @@ def _shape(exposed: float) -> tuple[np.ndarray, np.ndarray]:
     have the information ``sum r_k^2`` and the skewness ``sum r_k^3`` of the score's half, hence ``D + b = sum r^2 / sum r^3`` and
     ``nu = (sum r^2)^3 / (sum r^3)^2``.
     """
-    nu, q = np.empty((len(STEPS), len(NOISES))), np.empty((len(STEPS), len(NOISES)))
+    nu, q = np.empty((len(STEPS), len(RATIOS) + 1)), np.empty((len(STEPS), len(RATIOS) + 1))
     for i, n in enumerate(STEPS):
         c = 1 - np.cos(np.arange(1, n + 1) * np.pi / (n + 1))
         signal, noise = 1 - exposed / 3 * c, c  # Berglund 2010; a third of the exposed share is twice his R
         # slopes over ln D; where noise is all, in its units
-        r = signal / (signal + NOISES[:-1, None] * noise)
+        r = signal / (signal + RATIOS[:, None] * noise)
         r = np.vstack([r, signal / noise])
         square, cube = np.sum(r**2, axis=1), np.sum(r**3, axis=1)
         nu[i] = square**3 / cube**2

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nta.errors import Notice
+from nta.regimes import confined_loglik, directed_loglik
 from nta.settings import Used
 from nta.steps import MOST_EXPOSED, Steps
 from nta.tracks import Tracks
 from nta.video import Calibration
 
+CLEARLY = 3.0  # ln of a ratio of likelihoods
 FIT_TRACKS, FIT_GROUPS, FIT_GRID = 600, 6, 40
 # ln of the localisation floor in px, ln of the factor on a spot's own error, logit of the share of wrong links. Simulated spots that smear
 # by their motion err by 1.06 to 1.28 times their own error; in correlated frames, where noise is smoothed with the motion, next to nothing
@@ -61,12 +63,54 @@ class SharedModel:
         )
         return out
 
+    def loglik_directed(self, steps: Steps, diffusion_um2_s: np.ndarray) -> np.ndarray:
+        """Return the log-likelihood of diffusion with a velocity, at any coefficient between those given, (sub-tracks,)."""
+        return directed_loglik(steps, self.variance_um2(steps), diffusion_um2_s, self.dt_s, self.exposure_s) + self._all_true(steps)
+
+    def loglik_confined(self, steps: Steps, diffusion_um2_s: np.ndarray) -> np.ndarray:
+        """Return the same of diffusion in a trap."""
+        return confined_loglik(steps, self.variance_um2(steps), diffusion_um2_s, self.dt_s, self.exposure_s) + self._all_true(steps)
+
+    def _all_true(self, steps: Steps) -> np.ndarray:
+        """Return the ln of the chance that no link is wrong."""
+        return (np.diff(steps.start) - 1) * np.log1p(-self.wrong_share)
+
     def loglik_noise(self, steps: Steps) -> np.ndarray:
         """Return the log-likelihood of steps that are anywhere in the gate, (sub-tracks,)."""
         lapse = np.diff(steps.frame, append=0)
         lapse[steps.start[1:] - 1] = 0
         log_area = np.append(0.0, np.log(np.pi * self.gate_um**2))
         return -np.add.reduceat(log_area[np.minimum(lapse, len(self.gate_um))], steps.start[:-1])
+
+
+def guess_shared(tracks: Tracks, calibration: Calibration, stride: int = 1) -> SharedModel:
+    """Return what is known before the tracks are asked; of an exposure that nobody told, half a frame."""
+    pixel_um, dt_s = calibration.pixel_size_um.value, stride / calibration.fps.value
+    prior = PRIOR if stride == 1 else CORRELATED_PRIOR
+    return SharedModel(
+        dt_s=dt_s,
+        # a stride is as many steps, each within the gate
+        gate_um=tracks.gate_px * pixel_um * np.sqrt(stride),
+        floor_um=pixel_um * np.exp(prior[0][0]),
+        factor=np.exp(prior[0][1]),
+        wrong_share=_logistic(prior[0][2]),
+        exposure_s=dt_s / 2 if calibration.exposure_s is None else calibration.exposure_s.value,
+    )
+
+
+def seem_free(steps: Steps, model: SharedModel, coefficients: np.ndarray) -> np.ndarray:
+    """Return the rows of `steps` that are not clearly better explained by a velocity or a trap than by free diffusion at its best."""
+    n = len(steps.owner)
+    free = np.empty(n, bool)
+    for first in range(0, n, FIT_TRACKS):
+        some = steps.part(first, min(first + FIT_TRACKS, n))
+        other = np.maximum(model.loglik_directed(some, coefficients), model.loglik_confined(some, coefficients))
+        free[first : first + FIT_TRACKS] = other < model.loglik(some, _coarse(coefficients)).max(axis=1) + CLEARLY
+    return np.flatnonzero(free)
+
+
+def _coarse(coefficients: np.ndarray) -> np.ndarray:
+    return np.append(np.geomspace(coefficients[0], coefficients[-1], FIT_GRID), 0.0)
 
 
 def fit_shared(
@@ -77,22 +121,14 @@ def fit_shared(
     known = calibration.exposure_s
     fitted = known is None or stride > 1
     longest_s, prior = (dt_s, PRIOR) if stride == 1 else (dt_s * MOST_EXPOSED, CORRELATED_PRIOR)
-    model = SharedModel(
-        dt_s=dt_s,
-        # a stride is as many steps, each within the gate
-        gate_um=tracks.gate_px * pixel_um * np.sqrt(stride),
-        floor_um=pixel_um * np.exp(prior[0][0]),
-        factor=np.exp(prior[0][1]),
-        wrong_share=_logistic(prior[0][2]),
-        exposure_s=0.0 if known is None else known.value,
-    )
-    coarse = np.append(np.geomspace(coefficients[0], coefficients[-1], FIT_GRID), 0.0)
+    model = guess_shared(tracks, calibration, stride)
+    coarse = _coarse(coefficients)
     whole = np.append(coefficients, 0.0)  # steps of a size between coarse points would pass for less blur
-    everyone = _Sample.of(steps, _spread(len(steps.owner)), stride)
+    everyone = _Sample.of(steps, _spread(len(steps.owner)), stride, model, coefficients)
     # what compression does is not the same for all particles; at a stride its effect on all together is sought
-    lonely = _Sample.of(steps, _loneliest(tracks, steps.owner), stride) if stride == 1 else everyone
+    lonely = _Sample.of(steps, _loneliest(tracks, steps.owner), stride, model, coefficients) if stride == 1 else everyone
     if fitted:
-        telling = _Sample.of(steps, _brightest(steps), stride) if stride == 1 else everyone
+        telling = _Sample.of(steps, _brightest(steps), stride, model, coefficients) if stride == 1 else everyone
         # the exposure first: what localisation error there is hardly matters to bright spots
         for _ in range(2):
             exposure_s, sd_s = _fit_exposure(telling, model, longest_s, whole)
@@ -127,15 +163,17 @@ class _Sample:
     steps: Steps
     group: np.ndarray
     stride: int
+    others: np.ndarray  # log-likelihood of what does not diffuse freely, by what is known beforehand of noise: it must not pass for it
 
     @classmethod
-    def of(cls, steps: Steps, rows: np.ndarray, stride: int) -> _Sample:
+    def of(cls, steps: Steps, rows: np.ndarray, stride: int, model: SharedModel, coefficients: np.ndarray) -> _Sample:
         some = steps.some(rows)
-        return cls(some, _brightness_groups(some), stride)
+        others = np.column_stack([model.loglik_directed(some, coefficients), model.loglik_confined(some, coefficients)])
+        return cls(some, _brightness_groups(some), stride, others)
 
     def loglik(self, model: SharedModel, coefficients: np.ndarray) -> float:
-        """Return the log-likelihood under the best distribution of sizes, chance links being one of the columns."""
-        matrix = np.column_stack([model.loglik(self.steps, coefficients), model.loglik_noise(self.steps)])
+        """Return the log-likelihood under the best distribution of sizes, and of chance links and what does not diffuse freely."""
+        matrix = np.column_stack([model.loglik(self.steps, coefficients), model.loglik_noise(self.steps), self.others])
         return _profiled(matrix / self.stride, self.group)
 
 
