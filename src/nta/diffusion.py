@@ -14,7 +14,7 @@ from nta.intervals import allowed_drops, coefficient_intervals
 from nta.misfit import chance_to_fit_worse
 from nta.settings import Used
 from nta.shared import fit_shared, guess_shared, seem_free
-from nta.steps import gather_steps, shortest_stride
+from nta.steps import Stride, gather_steps, shortest_stride
 from nta.tracks import Tracks
 from nta.video import Calibration
 
@@ -91,10 +91,13 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
         none, no_rows = np.empty(0), np.empty((0, len(grid)), np.float32)
         return Diffusion(steps.owner, none, none, none, steps.owner, grid, no_rows, none, none, none, none, none, constant)
     exposure = calibration.exposure_s
-    # what a few do that have a way of their own would pass for a correlation of all
-    free = seem_free(steps, guess_shared(tracks, calibration), coefficients)
     exposed = exposure.value * calibration.fps.value if exposure is not None else 1.0
-    apart = shortest_stride(steps.some(free) if 2 * len(free) > len(steps.owner) else steps, exposed)
+    apart = shortest_stride(steps, exposed)
+    if apart != Stride(1):
+        # what a few do that have a way of their own passes for a correlation of all
+        free = seem_free(steps, guess_shared(tracks, calibration), coefficients)
+        without = shortest_stride(steps.some(free), exposed) if 2 * len(free) > len(steps.owner) else apart
+        apart = without if without == Stride(1) else apart
     stride = apart.frames
     strided = steps.strided(stride)
     model, chosen, notices = fit_shared(strided, stride, tracks, calibration, coefficients)

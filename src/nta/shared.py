@@ -168,7 +168,10 @@ class _Sample:
     @classmethod
     def of(cls, steps: Steps, rows: np.ndarray, stride: int, model: SharedModel, coefficients: np.ndarray) -> _Sample:
         some = steps.some(rows)
-        others = np.column_stack([model.loglik_directed(some, coefficients), model.loglik_confined(some, coefficients)])
+        others = np.empty((len(rows), 0))
+        # of the noise of correlated frames too little is known beforehand
+        if stride == 1:
+            others = np.column_stack([model.loglik_directed(some, coefficients), model.loglik_confined(some, coefficients)])
         return cls(some, _brightness_groups(some), stride, others)
 
     def loglik(self, model: SharedModel, coefficients: np.ndarray) -> float:
