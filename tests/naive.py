@@ -43,6 +43,43 @@ def step_covariance(frame: Any, variance_um2: Any, d: float, dt_s: float, exposu
     return cov
 
 
+def trap_covariance(frame: Any, variance_um2: Any, d: float, trap_um: float, dt_s: float, exposure_s: float) -> np.ndarray:
+    """Return the (n, n) covariance of the positions seen of a particle in a harmonic trap, along one axis, about its centre.
+
+    Means over exposures of an Ornstein-Uhlenbeck process: its covariance, integrated twice.
+    """
+    tau, n = trap_um**2 / d, len(frame)
+    cov = np.diag(np.asarray(variance_um2, float))
+    a = exposure_s / tau
+    for i in range(n):
+        for j in range(n):
+            lag = abs(frame[i] - frame[j]) * dt_s
+            if i == j:
+                cov[i, j] += trap_um**2 * 2 * (a - 1 + math.exp(-a)) / a**2
+            else:
+                # exp(-|t - u| / tau) over two exposures
+                cov[i, j] += trap_um**2 * math.exp(-lag / tau) * (math.exp(a) - 2 + math.exp(-a)) / a**2
+    return cov
+
+
+def steps_loglik(x: np.ndarray, y: np.ndarray, cov: np.ndarray) -> float:
+    """Return the log-density of the n - 1 steps between n positions whose covariance is `cov`, or of steps whose covariance it is."""
+    dx, dy = np.diff(x), np.diff(y)
+    if len(cov) == len(x):
+        difference = np.diff(np.eye(len(x)), axis=0)
+        cov = difference @ cov @ difference.T
+    squares = float(dx @ np.linalg.solve(cov, dx) + dy @ np.linalg.solve(cov, dy))
+    return -len(dx) * math.log(2 * math.pi) - float(np.linalg.slogdet(cov)[1]) - 0.5 * squares
+
+
+def trapped_um(
+    rng: np.random.Generator, n_tracks: int, n_frames: int, d: float, trap_um: float, dt_s: float, exposure_s: float, sigma_um: float
+) -> np.ndarray:
+    """Return measured positions of particles in harmonic traps, (n_tracks, n_frames, 2) um: drawn from their covariance."""
+    cov = trap_covariance(np.arange(n_frames), np.full(n_frames, sigma_um**2), d, trap_um, dt_s, exposure_s)
+    return np.einsum("ij,njk->nik", np.linalg.cholesky(cov), rng.normal(size=(n_tracks, n_frames, 2)))
+
+
 def track_loglik(
     x_um: np.ndarray,
     y_um: np.ndarray,

@@ -102,13 +102,15 @@ def case(sample: tuple[tuple[float, float, float], ...], n: int = 60, particles:
     at = rng.choice(len(GRID_NM), n, p=dist.weight)
     posterior = np.exp(-0.5 * ((np.log(GRID_NM) - np.log(GRID_NM[at])[:, None]) / 0.2) ** 2)
     posterior /= posterior.sum(axis=1, keepdims=True)
-    outlier = np.zeros((n, 2))
+    outlier = np.zeros((n, 4))
     posterior[0], outlier[0, 0] = 0.0, 1.0
     changed = {"posterior": posterior, "outlier": outlier, "independent_particles": particles}
     dist = Distribution(**{**{k: v for k, v in vars(dist).items() if not k.startswith("_") and k != "edges_nm"}, **changed})
     d, track = 490.7 / GRID_NM[at], 2 * np.arange(n) + 1
     nothing = np.full(n, -50.0)
-    return dist, Diffusion(track, d, d, d, np.full(n, 9), GRID_NM, np.zeros((n, len(GRID_NM)), np.float32), nothing, nothing, 490.7)
+    return dist, Diffusion(
+        track, d, d, d, np.full(n, 9), GRID_NM, np.zeros((n, len(GRID_NM)), np.float32), *[nothing] * 4, np.ones(n), 490.7
+    )
 
 
 def test_fractions_are_those_of_the_distribution_and_sum_to_one() -> None:
@@ -175,7 +177,7 @@ def test_nothing_sized_has_classes_without_numbers() -> None:
     dist = Distribution(GRID_NM, nothing, nothing, np.empty((0, 160)), np.empty(0), 0.0, np.empty(0), Interval(0, 0, 0, 0, 0))
     none = np.empty(0)
     diffusion = Diffusion(
-        np.empty(0, np.int64), none, none, none, np.empty(0, np.int64), GRID_NM, np.empty((0, 160), np.float32), none, none, 1.0
+        np.empty(0, np.int64), none, none, none, np.empty(0, np.int64), GRID_NM, np.empty((0, 160), np.float32), *[none] * 5, 1.0
     )
     found = find_classes(dist, diffusion, 3, "misev")
     assert found.classes[1] == SizeClass("small_ev", 30.0, 200.0)

@@ -132,8 +132,8 @@ def problem(
     loglik = -0.5 * ((np.log(GRID) - guess[:, None]) / width) ** 2
     loglik -= loglik.max(axis=1, keepdims=True)
     d = 490.7 / np.exp(guess)
-    immobile, noise = np.full((2, n), -40.0)
-    found = Diffusion(np.arange(n), d, d / 1.4, d * 1.4, np.full(n, 11), GRID, loglik.astype(np.float32), immobile, noise, 490.7)
+    others = np.full((4, n), -40.0)
+    found = Diffusion(np.arange(n), d, d / 1.4, d * 1.4, np.full(n, 11), GRID, loglik.astype(np.float32), *others, np.ones(n), 490.7)
     each = np.broadcast_to(np.asarray(tracks_each, float), GRID.shape)
     presence = Presence(np.log(np.tile(each, (N_FRAMES + 1, 1))), each.copy(), np.full(len(GRID), 8.0), 2.0 * each)
     return tracks, found, presence
@@ -295,7 +295,7 @@ def test_nothing_sized_is_empty() -> None:
     tracks = naive.make_tracks([], n_frames=10)
     none = np.empty(0)
     diffusion = Diffusion(
-        np.empty(0, np.int64), none, none, none, np.empty(0, np.int64), GRID, np.empty((0, len(GRID)), np.float32), none, none, 490.7
+        np.empty(0, np.int64), none, none, none, np.empty(0, np.int64), GRID, np.empty((0, len(GRID)), np.float32), *[none] * 5, 490.7
     )
     dist = find_distribution(tracks, diffusion, None, naive.calibration(), Settings())
     assert dist.empty
@@ -329,3 +329,20 @@ def test_correlated_frames_leave_their_doubt_in_the_interval() -> None:
     doubtful = Diffusion(**{**vars(diffusion), "chosen": {"correlation_doubt": Used(0.02, "measured")}})
     sure, unsure = (module._scale_sd(naive.calibration(), d, Settings()) for d in (diffusion, doubtful))
     assert unsure**2 - sure**2 == pytest.approx(0.02**2)
+
+
+@pytest.mark.parametrize("name", ["loglik_directed", "loglik_confined"])
+def test_tracks_that_do_not_diffuse_freely_are_left_out(name: str) -> None:
+    rng = np.random.default_rng(3)
+    tracks, diffusion, presence = problem(np.log(np.append(np.full(200, 100.0), np.full(20, 600.0))))
+    other = np.append(rng.normal(-1.0, 1.0, 200), np.full(20, 12.0))
+    strange = Diffusion(**{**vars(diffusion), name: other})
+    dist = find_distribution(tracks, strange, presence, naive.calibration(), Settings())
+    column = ["loglik_immobile", "loglik_noise", "loglik_directed", "loglik_confined"].index(name)
+    assert np.all(dist.outlier[200:, column] > 0.9)
+    assert np.mean(dist.outlier[:200] > 0.5) < 0.005
+    assert dist.share(400.0, math.inf).value < 0.001
+    # they would be a tenth of it
+    plain = find_distribution(tracks, diffusion, presence, naive.calibration(), Settings())
+    assert plain.share(400.0, math.inf).value == pytest.approx(20 / 220, abs=0.02)
+    assert np.all(plain.outlier < 0.01)

@@ -13,7 +13,6 @@ from scipy import stats
 from scipy.fft import dst
 
 from nta.camera import TABLE_END, normal_strips, poisson_tables
-from nta.diffusion import _coefficient_intervals, size_grid_nm
 from nta.kernels.camera import bits, count_electrons, read_out, uniform
 from nta.kernels.likelihood import track_loglik
 from nta.kernels.render import add_gaussians
@@ -215,35 +214,6 @@ def test_wrong_parameters_shift_the_peak_as_theory_says(sigma: float, assumed_ex
     total = loglik(x, y, frame, assumed_sigma**2, start, D_100NM * factor, exposure=assumed_exposure).sum(axis=0)
     assert factor[total.argmax()] == pytest.approx(expected, abs=0.021)
     assert abs(expected - 1) > 0.04
-
-
-def test_likelihood_intervals_cover_95_percent() -> None:
-    at = naive.brownian_um(np.random.default_rng(5), 3000, 15, D_100NM, 1 / 30, 0.015, 0.04)
-    x, y, frame, start = whole_tracks(at)
-    grid = D_100NM * 100.0 / size_grid_nm()
-    ln = loglik(x, y, frame, 0.04**2, start, np.append(grid, 0.0))
-    value, low, high = _coefficient_intervals(ln[:, :-1], ln[:, -1], grid)
-    assert np.all((low <= value) & (value <= high))
-    covered = np.mean((low <= D_100NM) & (high >= D_100NM))
-    assert 0.935 < covered < 0.965  # 3 standard errors are 1.2 %
-    # both tails alike, within what the asymmetry of a chi-square with 28 degrees leaves
-    assert 0.01 < np.mean(low > D_100NM) < 0.04
-    assert 0.01 < np.mean(high < D_100NM) < 0.04
-
-
-def test_a_track_that_does_not_move_has_no_diffusion_and_an_upper_bound() -> None:
-    rng = np.random.default_rng(6)
-    x, y, frame, start = whole_tracks(0.04 * rng.normal(size=(200, 10, 2)))
-    grid = D_100NM * 100.0 / size_grid_nm()
-    ln = loglik(x, y, frame, 0.04**2, start, np.append(grid, 0.0))
-    value, low, high = _coefficient_intervals(ln[:, :-1], ln[:, -1], grid)
-    still = value == 0
-    # half of the likelihoods fall off from zero on; nearly all here, since the grid's slowest (0.14 um^2/s) is not zero
-    assert 0.5 < still.mean() <= 1.0
-    assert np.mean(low == 0) > 0.93
-    assert np.all(low[still] == 0)
-    assert np.all(high >= value)
-    assert np.all(high < D_100NM)
 
 
 def _information(eigenvalues: np.ndarray, n: int, d: float, dt: float, exposure: float, sigma: float) -> float:

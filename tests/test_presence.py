@@ -44,7 +44,7 @@ def filmed(rng: np.random.Generator, diameters: tuple[float, ...], n: int, n_fra
     loglik -= loglik.max(axis=1, keepdims=True)
     d = 490.7 / np.exp(guess)
     low = np.full(len(track), -50.0)
-    return tracks, Diffusion(track, d, d / 1.3, d * 1.3, tracks.n_spots[track] - 1, grid, loglik, low, low, 490.7)
+    return tracks, Diffusion(track, d, d / 1.3, d * 1.3, tracks.n_spots[track] - 1, grid, loglik, *[low] * 4, np.ones(len(track)), 490.7)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_tracks_cut_at_random_are_not_those_of_the_model() -> None:
     loglik = (-0.5 * ((np.log(diffusion.grid_nm) - np.log(100.0)) / 0.1) ** 2 * np.ones((m, 1))).astype(np.float32)
     far = np.full(m, -50.0)
     one = np.ones(m)
-    changed = Diffusion(track, one, one, one, cut.n_spots[track] - 1, diffusion.grid_nm, loglik, far, far, 490.7)
+    changed = Diffusion(track, one, one, one, cut.n_spots[track] - 1, diffusion.grid_nm, loglik, far, far, far, far, one, 490.7)
     presence = find_presence(cut, changed, CALIBRATION, 5)
     assert presence.lengths_chance < 1e-3
     assert [n.code for n in presence.notices] == ["track_lengths"]

@@ -59,6 +59,19 @@ def test_saturation_is_said_above_a_fifth(share: float, expected: list[str]) -> 
     assert codes(replace(result, spots=replace(result.spots, flags=flags))) == expected
 
 
+@pytest.mark.parametrize("flag", [Flag.POOR_FIT, Flag.DIRECTED, Flag.CONFINED])
+def test_tracks_that_are_not_of_free_diffusion_are_said(flag: Flag) -> None:
+    result = good()
+    sized = result.diffusion.track
+    for share, expected in ((0.0, []), (0.2, ["model_misfit"])):
+        flags = result.sizes.flags.copy()
+        flags[sized[: int(share * len(sized))]] |= np.uint32(flag)
+        notices = find_notices(replace(result, sizes=replace(result.sizes, flags=flags)))
+        assert [n.code for n in notices] == expected
+        if expected:
+            assert notices[0].message.startswith("19.4 % of the tracks are not of free diffusion, where chance gives 0.1 %")
+
+
 def test_a_crowd_is_said_with_its_number() -> None:
     result = good()
     for wrong, expected in ((0.008, []), (0.034, ["crowded"])):

@@ -44,7 +44,13 @@ def test_counts_are_those_that_were_built(result: Result) -> None:
     assert counts["unlinked"] == 40
     assert counts["tracks"] == 40
     assert counts["tracks_sized"] == 36
-    assert counts["rejected"] == {"too_short": 2, "immobile": 1, "linked_noise": 1}, "too short and immobile counts once, as too short"
+    assert counts["rejected"] == {
+        "too_short": 2,
+        "immobile": 1,
+        "linked_noise": 1,
+        "directed": 0,
+        "confined": 0,
+    }, "too short and immobile counts once, as too short"
     assert counts["no_motion_resolved"] == 1
     assert counts["spots_per_frame"] == pytest.approx(counts["spots"] / N_FRAMES, rel=1e-12)
 

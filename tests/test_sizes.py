@@ -9,7 +9,7 @@ from nta.flags import Flag
 from nta.sizes import find_sizes
 
 
-def diffusion_of(track: list[int], d: list[float], low: list[float], high: list[float]) -> Diffusion:
+def diffusion_of(track: list[int], d: list[float], low: list[float], high: list[float], p_fit: float = 1.0) -> Diffusion:
     n, grid = len(track), size_grid_nm()
     nothing = np.zeros(n)
     return Diffusion(
@@ -20,8 +20,8 @@ def diffusion_of(track: list[int], d: list[float], low: list[float], high: list[
         np.full(n, 9),
         grid,
         np.zeros((n, len(grid)), np.float32),
-        nothing,
-        nothing,
+        *[nothing] * 4,
+        np.full(n, p_fit),
         490.7,
     )
 
@@ -36,6 +36,14 @@ def test_fastest_is_smallest_by_hand() -> None:
     # no motion is possible: as large as can be
     assert sizes.high_nm == pytest.approx([200, np.nan, np.inf, np.inf], nan_ok=True)
     assert list(sizes.flags) == [0, Flag.TOO_SHORT, Flag.NO_MOTION_RESOLVED, Flag.SATURATED]
+
+
+@pytest.mark.parametrize(("chance", "flags"), [(0.0011, 0), (0.0009, Flag.POOR_FIT)])
+def test_a_track_that_fits_badly_is_flagged_and_keeps_its_size(chance: float, flags: int) -> None:
+    tracks = naive.make_tracks([(range(10), range(10), range(10))], n_frames=10)
+    sizes = find_sizes(tracks, diffusion_of([0], [4.907], [2.0], [9.0], chance))
+    assert list(sizes.flags) == [flags]
+    assert sizes.diameter_nm == pytest.approx([100.0])
 
 
 def test_flags_of_the_tracks_are_left_alone() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from nta import physics
 from nta.drift import Drift
 from nta.errors import Notice
+from nta.intervals import allowed_drops, coefficient_intervals
+from nta.misfit import chance_to_fit_worse
 from nta.settings import Used
-from nta.steps import MOST_EXPOSED, Steps, gather_steps, shortest_stride
+from nta.shared import fit_shared, guess_shared, seem_free
+from nta.steps import Stride, gather_steps, shortest_stride
 from nta.tracks import Tracks
 from nta.video import Calibration
 
@@ -27,8 +30,9 @@ class Diffusion:
     n_steps : (m,) int64, displacements used
     grid_nm : (k,) float64, log-spaced diameters
     loglik : (m, k) float32, log-likelihood of the track at each diameter, less its row maximum
-    loglik_immobile, loglik_noise : (m,) float64, log-likelihood, less the same maximum, of a particle that does not move and of
-        a chain of unrelated detections
+    loglik_immobile, loglik_noise, loglik_directed, loglik_confined : (m,) float64, log-likelihood, less the same maximum, of a particle
+        that does not move, of a chain of unrelated detections, of diffusion with a velocity of its own and of that in a trap
+    p_fit : (m,) float64, chance that a freely diffusing particle of this coefficient fits as badly or worse
     stokes_einstein_nm_um2_s : diameter in nm times diffusion coefficient
     chosen : ``localisation_floor_px, localisation_factor, wrong_link_share, stride_frames``, and the exposure where it is estimated
     """
@@ -42,6 +46,9 @@ class Diffusion:
     loglik: np.ndarray
     loglik_immobile: np.ndarray
     loglik_noise: np.ndarray
+    loglik_directed: np.ndarray
+    loglik_confined: np.ndarray
+    p_fit: np.ndarray
     stokes_einstein_nm_um2_s: float
     chosen: Mapping[str, Used] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
@@ -61,58 +68,7 @@ class Diffusion:
 
 
 SMALLEST_NM, LARGEST_NM, GRID_POINTS = 15.0, 3500.0, 160
-DROP_95 = 1.9207  # half the 95 % quantile of chi-square with one degree of freedom
-FIT_TRACKS, FIT_GROUPS, FIT_GRID = 600, 6, 40
-# ln of the localisation floor in px, ln of the factor on a spot's own error, logit of the share of wrong links. Simulated spots that smear
-# by their motion err by 1.06 to 1.28 times their own error; in correlated frames, where noise is smoothed with the motion, next to nothing
-# is known
-PRIOR = (np.array([np.log(0.05), np.log(1.15), -5.0]), np.array([0.5, 0.05, 1.0]))
-CORRELATED_PRIOR = (np.array([np.log(0.05), np.log(0.5), -5.0]), np.array([1.0, 1.5, 1.0]))
-BLOCK_SPOTS, BLOCK_TRACKS = 50_000, 1024  # spots whose neighbours are looked for, tracks that are read, at a time
-EXPOSURES = 13  # tried from none to a whole frame
-EXPOSURE_SHORT = 0.06  # frames; false links and missed smears shorten what is read by 0.03 at 100 and 200 nm, 0.13 at 60 nm
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What all tracks share. A spot's variance is ``floor_um^2 + factor^2`` times its own, `gate_um` the longest step over 1, 2 ... `dt_s`.
-
-    The smear by motion during the exposure is in a spot's own variance already: it comes from a fit to the smeared spot.
-    """
-
-    dt_s: float
-    gate_um: np.ndarray
-    floor_um: float
-    factor: float
-    exposure_s: float
-    wrong_share: float
-
-    def loglik(self, steps: Steps, diffusion_um2_s: np.ndarray) -> np.ndarray:
-        """Return the log-likelihood, (sub-tracks, coefficients)."""
-        from nta.kernels.likelihood import track_loglik
-
-        out = np.empty((len(steps.start) - 1, len(diffusion_um2_s)))
-        track_loglik(
-            steps.x_um,
-            steps.y_um,
-            steps.frame,
-            self.floor_um**2 + self.factor**2 * steps.spot_variance_um2,
-            steps.start,
-            diffusion_um2_s,
-            self.dt_s,
-            self.exposure_s,
-            self.gate_um,
-            self.wrong_share,
-            out,
-        )
-        return out
-
-    def loglik_noise(self, steps: Steps) -> np.ndarray:
-        """Return the log-likelihood of steps that are anywhere in the gate, (sub-tracks,)."""
-        lapse = np.diff(steps.frame, append=0)
-        lapse[steps.start[1:] - 1] = 0
-        log_area = np.append(0.0, np.log(np.pi * self.gate_um**2))
-        return -np.add.reduceat(log_area[np.minimum(lapse, len(self.gate_um))], steps.start[:-1])
+BLOCK_TRACKS = 1024  # that are read at a time
 
 
 def size_grid_nm() -> np.ndarray:
@@ -132,15 +88,19 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     constant = physics.stokes_einstein_constant(calibration.temperature_c.value, viscosity_mpas)
     coefficients = constant / grid
     if not len(steps.owner):
-        none = np.empty(0)
-        return Diffusion(
-            steps.owner, none, none, none, np.empty(0, np.int64), grid, np.empty((0, len(grid)), np.float32), none, none, constant
-        )
+        none, no_rows = np.empty(0), np.empty((0, len(grid)), np.float32)
+        return Diffusion(steps.owner, none, none, none, steps.owner, grid, no_rows, none, none, none, none, none, constant)
     exposure = calibration.exposure_s
-    apart = shortest_stride(steps, exposure.value * calibration.fps.value if exposure is not None else 1.0)
+    exposed = exposure.value * calibration.fps.value if exposure is not None else 1.0
+    apart = shortest_stride(steps, exposed)
+    if apart != Stride(1):
+        # what a few do that have a way of their own passes for a correlation of all
+        free = seem_free(steps, guess_shared(tracks, calibration), coefficients)
+        without = shortest_stride(steps.some(free), exposed) if 2 * len(free) > len(steps.owner) else apart
+        apart = without if without == Stride(1) else apart
     stride = apart.frames
     strided = steps.strided(stride)
-    model, chosen, notices = _fit_model(strided, stride, tracks, calibration, coefficients)
+    model, chosen, notices = fit_shared(strided, stride, tracks, calibration, coefficients)
     if stride > 1:
         text = "successive frames are correlated, as compression or duplicated frames make them"
         notices += (Notice("correlated_frames", f"{text}; sizes are read at a stride of {stride} frames"),)
@@ -152,226 +112,35 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     first = np.flatnonzero(np.diff(strided.owner, prepend=-1))
     edges = np.append(first, len(strided.owner))
     m, k = len(first), len(grid)
-    loglik, beside, (d, low, high) = np.empty((m, k), np.float32), np.empty((m, 2)), np.empty((3, m))
+    n_steps = np.add.reduceat(np.diff(strided.start) - 1, first)
+    lapse = np.add.reduceat(strided.frame[strided.start[1:] - 1] - strided.frame[strided.start[:-1]], first) / n_steps
+    spots = np.append(strided.start[first], strided.start[-1])
+    noise = np.add.reduceat(model.variance_um2(strided), spots[:-1]) / np.diff(spots) / (lapse * model.dt_s)
+    loglik, others, (d, low, high, p_fit) = np.empty((m, k), np.float32), np.empty((4, m)), np.empty((4, m))
     for some in (slice(i, min(i + BLOCK_TRACKS, m)) for i in range(0, m, BLOCK_TRACKS)):
         part = strided.part(edges[some.start], edges[some.stop])
-        total = np.column_stack([model.loglik(part, np.append(coefficients, 0.0)), model.loglik_noise(part)]) * share
+        total = np.column_stack(
+            [
+                model.loglik(part, np.append(coefficients, 0.0)),
+                model.loglik_noise(part),
+                model.loglik_directed(part, coefficients),
+                model.loglik_confined(part, coefficients),
+            ]
+        )
+        total *= share
         if len(total) > some.stop - some.start:
             total = np.add.reduceat(total, first[some] - edges[some.start])
         total -= total[:, :k].max(axis=1, keepdims=True)
-        loglik[some], beside[some] = total[:, :k], total[:, k:]
-        d[some], low[some], high[some] = _coefficient_intervals(total[:, :k], total[:, k], coefficients)
-    n_steps = np.add.reduceat(np.diff(strided.start) - 1, first)
+        loglik[some], others[:, some] = total[:, :k], total[:, k:].T
+        drop = allowed_drops(n_steps[some] * share, noise[some], coefficients, model.exposure_s / model.dt_s)
+        d[some], low[some], high[some] = coefficient_intervals(total[:, :k], total[:, k], coefficients, drop)
+        # any of the sub-tracks of one track may fit badly
+        parts = np.diff(edges[some.start : some.stop + 1])
+        each = chance_to_fit_worse(part, model, np.repeat(d[some], parts))
+        p_fit[some] = np.minimum(np.minimum.reduceat(each, first[some] - edges[some.start]) * parts, 1.0)
+    immobile, chain, directed, confined = others
     return Diffusion(
-        strided.owner[first], d, low, high, n_steps, grid, loglik, beside[:, 0].copy(), beside[:, 1].copy(), constant,
+        strided.owner[first], d, low, high, n_steps, grid, loglik, immobile, chain, directed, confined, p_fit, constant,
         chosen={**chosen, "stride_frames": Used(stride, "measured"), "correlation_doubt": Used(round(apart.doubt, 4), "measured")},
         notices=notices,
     )  # fmt: skip
-
-
-def _fit_model(
-    steps: Steps, stride: int, tracks: Tracks, calibration: Calibration, coefficients: np.ndarray
-) -> tuple[_Model, dict[str, Used], tuple[Notice, ...]]:
-    """Fit localisation floor and factor and the share of wrong links to a sample of the tracks; where it is not known, the exposure too."""
-    pixel_um, dt_s = calibration.pixel_size_um.value, stride / calibration.fps.value
-    known = calibration.exposure_s
-    fitted = known is None or stride > 1
-    longest_s, prior = (dt_s, PRIOR) if stride == 1 else (dt_s * MOST_EXPOSED, CORRELATED_PRIOR)
-    model = _Model(
-        dt_s=dt_s,
-        # a stride is as many steps, each within the gate
-        gate_um=tracks.gate_px * pixel_um * np.sqrt(stride),
-        floor_um=pixel_um * np.exp(prior[0][0]),
-        factor=np.exp(prior[0][1]),
-        wrong_share=_logistic(prior[0][2]),
-        exposure_s=0.0 if known is None else known.value,
-    )
-    coarse = np.append(np.geomspace(coefficients[0], coefficients[-1], FIT_GRID), 0.0)
-    whole = np.append(coefficients, 0.0)  # steps of a size between coarse points would pass for less blur
-    everyone = _Sample.of(steps, _spread(len(steps.owner)), stride)
-    # what compression does is not the same for all particles; at a stride its effect on all together is sought
-    lonely = _Sample.of(steps, _loneliest(tracks, steps.owner), stride) if stride == 1 else everyone
-    if fitted:
-        telling = _Sample.of(steps, _brightest(steps), stride) if stride == 1 else everyone
-        # the exposure first: what localisation error there is hardly matters to bright spots
-        for _ in range(2):
-            exposure_s, sd_s = _fit_exposure(telling, model, longest_s, whole)
-            if stride == 1:
-                exposure_s = min(exposure_s + EXPOSURE_SHORT * dt_s, longest_s)
-            model = _fit_noise(lonely, replace(model, exposure_s=exposure_s), pixel_um, prior, coarse)
-    else:
-        model = _fit_noise(lonely, model, pixel_um, prior, coarse)
-    # the loneliest met the fewest strangers: how often a link goes wrong is for all tracks to tell
-    logits = np.linspace(-8.0, -2.0, 7)
-    fits = [everyone.loglik(replace(model, wrong_share=_logistic(w)), coarse) - _misfit(w, prior[0][2], prior[1][2]) for w in logits]
-    model = replace(model, wrong_share=_logistic(logits[np.argmax(fits)]))
-    chosen = {
-        "localisation_floor_px": Used(round(float(model.floor_um / pixel_um), 4), "measured"),
-        "localisation_factor": Used(round(float(model.factor), 3), "measured"),
-        "wrong_link_share": Used(round(float(model.wrong_share), 5), "measured"),
-    }
-    if not fitted:
-        return model, chosen, ()
-    value = Used(round(float(model.exposure_s) * 1e3, 2), "measured", round(sd_s * 1e3, 2))
-    chosen["exposure_ms" if stride == 1 else "effective_exposure_ms"] = value
-    if known is not None or stride > 1:
-        return model, chosen, ()
-    text = f"exposure unknown: estimated from the tracks as {value.value:.1f} +- {value.sd:.1f} ms; give --exposure-ms"
-    return model, chosen, (Notice("exposure_estimated", text),)
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """Some sub-tracks, each in a group of like brightness; those of one track overlap in time and count `1 / stride` each."""
-
-    steps: Steps
-    group: np.ndarray
-    stride: int
-
-    @classmethod
-    def of(cls, steps: Steps, rows: np.ndarray, stride: int) -> _Sample:
-        some = steps.some(rows)
-        return cls(some, _brightness_groups(some), stride)
-
-    def loglik(self, model: _Model, coefficients: np.ndarray) -> float:
-        """Return the log-likelihood under the best distribution of sizes, chance links being one of the columns."""
-        matrix = np.column_stack([model.loglik(self.steps, coefficients), model.loglik_noise(self.steps)])
-        return _profiled(matrix / self.stride, self.group)
-
-
-def _misfit(p: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> float:
-    """Return minus the log of a normal prior, less its constant."""
-    return float(np.sum(0.5 * ((p - mean) / sd) ** 2))
-
-
-def _fit_noise(sample: _Sample, model: _Model, pixel_um: float, prior: tuple[np.ndarray, np.ndarray], coefficients: np.ndarray) -> _Model:
-    """Return `model` with the localisation floor and factor and the share of wrong links that make the sample most likely."""
-    from scipy.optimize import minimize
-
-    def model_at(p: np.ndarray) -> _Model:
-        return replace(model, floor_um=pixel_um * np.exp(p[0]), factor=np.exp(p[1]), wrong_share=_logistic(p[2]))
-
-    def cost(p: np.ndarray) -> float:
-        return _misfit(p, *prior) - sample.loglik(model_at(p), coefficients)
-
-    simplex = prior[0] + np.vstack([np.zeros(3), np.diag(prior[1])])
-    options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 0.05, "maxfev": 120}
-    return model_at(minimize(cost, prior[0], method="Nelder-Mead", options=options).x)
-
-
-def _fit_exposure(sample: _Sample, model: _Model, longest_s: float, coefficients: np.ndarray) -> tuple[float, float]:
-    """Return the posterior mean of the exposure and its standard uncertainty, s; before the tracks spoke, anything up to `longest_s`."""
-    from scipy.interpolate import CubicSpline
-
-    some = np.linspace(0.0, 1.0, EXPOSURES) * longest_s
-    height = np.array([sample.loglik(replace(model, exposure_s=float(e)), coefficients) for e in some])
-    fine = np.linspace(0.0, longest_s, 401)
-    profile = CubicSpline(some, height)(fine)
-    weight = np.exp(profile - profile.max())
-    mean = float(np.sum(weight * fine) / weight.sum())
-    variance = float(np.sum(weight * (fine - mean) ** 2) / weight.sum())
-    return mean, float(np.hypot(np.sqrt(variance), EXPOSURE_SHORT * model.dt_s))
-
-
-def _brightest(steps: Steps) -> np.ndarray:
-    """Return up to `FIT_TRACKS` of the rows of `steps`, of the brighter half of the longer half.
-
-    The product of neighbouring steps tells the exposure less the localisation error, which bright spots have least of; nor are they
-    missed when they smear. Length and brightness may go with size, but the exposure is the same for all.
-    """
-    count = np.diff(steps.start)
-    typical = np.add.reduceat(np.log(steps.spot_variance_um2), steps.start[:-1]) / count
-    long = np.flatnonzero(count >= np.median(count))
-    bright = long[typical[long] <= np.median(typical[long])]
-    return bright[_spread(len(bright))]
-
-
-def _loneliest(tracks: Tracks, owner: np.ndarray) -> np.ndarray:
-    """Return up to `FIT_TRACKS` of the rows of `owner`, those of the tracks that met the fewest other spots.
-
-    A link to a stranger passes for localisation error; whom a particle meets does not depend on how it moves.
-    """
-    from scipy.spatial import cKDTree
-
-    spots, reach = tracks.spots, tracks.gate_px[0] / 2
-    order = np.argsort(spots.frame, kind="stable")
-    met = np.zeros(len(spots), bool)
-    blocks = np.linspace(0, spots.n_frames, 2 + len(spots) // BLOCK_SPOTS).astype(int)
-    for some in np.split(order, np.searchsorted(spots.frame[order], blocks[1:-1])):
-        # frames far apart in a third coordinate: one tree for many of them
-        tree = cKDTree(np.column_stack([spots.x_px[some], spots.y_px[some], spots.frame[some] * (4.0 * reach)]))
-        met[some[np.unique(tree.query_pairs(reach, output_type="ndarray"))]] = True
-    share = (np.add.reduceat(met, tracks.start[:-1], dtype=float) / tracks.n_spots)[owner]
-    allowed = np.flatnonzero(share <= np.sort(share)[min(FIT_TRACKS, len(share)) - 1])
-    return allowed[_spread(len(allowed))]
-
-
-def _spread(n: int) -> np.ndarray:
-    """Return up to `FIT_TRACKS` of the numbers below `n`, evenly."""
-    return np.unique(np.linspace(0, n - 1, FIT_TRACKS).astype(int))
-
-
-def _profiled(loglik: np.ndarray, group: np.ndarray, iterations: int = 40) -> float:
-    """Return the log-likelihood of all tracks under the best weights of the columns of `loglik`, free in each group (EM).
-
-    The groups are of like brightness. Were the bright and the dim to share one size distribution, the brighter being the slower would
-    pass for a noise that falls with brightness.
-    """
-    total = 0.0
-    for g in range(group.max() + 1):
-        rows = loglik[group == g]
-        best = rows.max(axis=1, keepdims=True)
-        density = np.exp(rows - best)
-        weight = np.full(rows.shape[1], 1.0 / rows.shape[1])
-        for _ in range(iterations):
-            weight = weight * (density.T @ (1.0 / (density @ weight))) / len(density)
-        total += float(np.sum(np.log(density @ weight)) + best.sum())
-    return total
-
-
-def _brightness_groups(steps: Steps) -> np.ndarray:
-    """Return a group number for each sub-track, up to `FIT_GROUPS` of equal size by the spots' own errors."""
-    typical = np.add.reduceat(np.log(steps.spot_variance_um2), steps.start[:-1]) / np.diff(steps.start)
-    groups = max(1, min(FIT_GROUPS, len(typical) // 25))
-    rank = np.argsort(np.argsort(typical, kind="stable"), kind="stable")
-    return rank * groups // len(typical)
-
-
-def _logistic(x: float) -> float:
-    return float(1 / (1 + np.exp(-x)))
-
-
-def _coefficient_intervals(loglik: np.ndarray, immobile: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return each row's best diffusion coefficient and its 95 % likelihood interval; 0 where no motion is (also) likely enough."""
-    n, k = loglik.shape
-    ln_d = np.log(d)
-    rows, highest = np.arange(n), loglik.argmax(axis=1)
-    peak = np.clip(highest, 1, k - 2)
-    before, at, after = (loglik[rows, peak + i] for i in (-1, 0, 1))
-    bend = np.minimum(before - 2 * at + after, -1e-12)
-    shift = np.clip(0.5 * (before - after) / bend, -1, 1)
-    # a row that still rises at the grid's end has its best there
-    interior = (at >= before) & (at >= after)
-    top = np.where(interior, at - 0.125 * (before - after) ** 2 / bend, loglik[rows, highest])
-    value = np.where(interior, np.exp(ln_d[peak] + shift * (ln_d[1] - ln_d[0])), d[highest])
-    still = immobile > top
-    level = np.maximum(top, immobile) - DROP_95
-    inside = loglik >= level[:, None]
-    first, last = inside.argmax(axis=1), k - 1 - inside[:, ::-1].argmax(axis=1)
-    fastest = np.exp(_crossing(loglik, rows, first, first - 1, level, ln_d))
-    slowest = np.exp(_crossing(loglik, rows, last, last + 1, level, ln_d))
-    some = inside.any(axis=1)
-    high = np.where(some, fastest, 0.0)
-    low = np.where(some & (immobile < level), slowest, 0.0)
-    return np.where(still, 0.0, value), low, high
-
-
-def _crossing(
-    loglik: np.ndarray, rows: np.ndarray, inner: np.ndarray, outer: np.ndarray, level: np.ndarray, ln_d: np.ndarray
-) -> np.ndarray:
-    """Return ln D at which each row crosses `level` between grid points `inner` (above it) and `outer`, or the grid's end."""
-    beyond = (outer < 0) | (outer >= loglik.shape[1])
-    safe = np.clip(outer, 0, loglik.shape[1] - 1)
-    a, b = loglik[rows, inner], loglik[rows, safe]
-    share = np.where(beyond | (a <= b), 0.0, (a - level) / np.where(a > b, a - b, 1.0))
-    return ln_d[inner] + np.clip(share, 0, 1) * (ln_d[safe] - ln_d[inner])

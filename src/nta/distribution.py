@@ -24,6 +24,7 @@ from nta.video import Calibration
 REPLICATES = 200
 FEW = 4096  # tracks whose likelihoods are kept in double precision: to convert them for every sum takes longer than it saves memory
 FINER = 8  # steps of the distribution's grid to one of the likelihoods'
+RARE = 2.0  # directed and confined: their share is exponential about 0 a priori, so that freely diffusing tracks are not theirs by luck
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
 
 
@@ -69,7 +70,7 @@ class Distribution:
     simple : (k,) float64, `weight` by another way: detections over those that a particle of each size makes; lengths of tracks do not count
     peaks : tuple of Peak, ascending diameter
     posterior : (m, l) float32, probability of each size of the grid of `Diffusion` for each of its tracks
-    outlier : (m, 2) float64, probability that it is immobile, or a chain of chance links
+    outlier : (m, 4) float64, probability that it is immobile, a chain of chance links, directed, or confined
     independent_particles : how many different particles the tracks are of
     emptiable : ``(low_nm, high_nm) -> bool``, whether the tracks are explained as well without any particle between
     """
@@ -86,7 +87,7 @@ class Distribution:
     simple: np.ndarray = field(default_factory=lambda: np.empty(0))
     peaks: tuple[Peak, ...] = ()
     posterior: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    outlier: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    outlier: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
     independent_particles: float = 0.0
     emptiable: Callable[[float, float], bool] = _never
     chosen: Mapping[str, Used] = field(default_factory=dict)
@@ -248,9 +249,17 @@ def _name_peaks(mixture: Mixture) -> tuple[Peak, ...]:
 
 def _evidence(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> Evidence:
     span = span_frames(tracks)[diffusion.track]
-    # something stuck stays for any time; a chain of chance links goes on with even odds
+    any_time = -np.log(tracks.spots.n_frames)
+    # how long what goes its way is seen depends on its size, which may be any
+    as_others = np.log(np.mean(np.exp(presence.log_tracks - np.log(presence.tracks)), axis=1))
+    # something held stays for any time; a chain of chance links goes on with even odds
     log_outlier = np.column_stack(
-        [diffusion.loglik_immobile - np.log(tracks.spots.n_frames), diffusion.loglik_noise - np.log(2.0) * (span - span.min() + 1)]
+        [
+            diffusion.loglik_immobile + any_time,
+            diffusion.loglik_noise - np.log(2.0) * (span - span.min() + 1),
+            diffusion.loglik_directed + as_others[span] - np.log(RARE),
+            diffusion.loglik_confined + any_time - np.log(RARE),
+        ]
     )
     matrix = np.empty(diffusion.loglik.shape, float if len(diffusion) <= FEW else np.float32)
     least = np.log(np.finfo(matrix.dtype).tiny)  # smaller numbers are slow

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from nta.blocks import expect
-from nta.diffusion import DROP_95
+from nta.intervals import DROP_95
 from nta.mixture import Evidence, Mixture
 
 MOST_STEPS, LOOK_STEPS = 300, 10

@@ -17,6 +17,9 @@ class Flag(IntFlag):
     SATURATED = 8
     IMMOBILE = 16
     LINKED_NOISE = 32
+    POOR_FIT = 64
+    DIRECTED = 128
+    CONFINED = 256
 
 
 REFUSED = Flag.UNLINKED | Flag.TOO_SHORT
@@ -28,6 +31,9 @@ MEANING = {
     Flag.SATURATED: "at least one pixel of the spot is at the camera's ceiling",
     Flag.IMMOBILE: "more likely stuck than diffusing; left out of the size distribution",
     Flag.LINKED_NOISE: "more likely a chain of unrelated detections than one particle; left out of the size distribution",
+    Flag.DIRECTED: "more likely to move with a velocity of its own than to diffuse freely; left out of the size distribution",
+    Flag.CONFINED: "more likely held in a trap than to diffuse freely; left out of the size distribution",
+    Flag.POOR_FIT: "steps that free diffusion makes in less than one track of a thousand: two particles, a trap, a jump; it still counts",
 }
 
 

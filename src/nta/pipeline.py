@@ -133,9 +133,9 @@ def _viscosity_mpas(settings: Settings, calibration: Calibration) -> float:
 
 
 def _flag_outliers(sizes: Sizes, diffusion: Diffusion, distribution: Distribution) -> Sizes:
-    """Flag tracks that are rather immobile or chance links than diffusing particles."""
+    """Flag tracks that are rather something else than freely diffusing particles, in the order of `Distribution.outlier`."""
     flags = sizes.flags.copy()
-    for column, flag in enumerate((Flag.IMMOBILE, Flag.LINKED_NOISE)):
+    for column, flag in enumerate((Flag.IMMOBILE, Flag.LINKED_NOISE, Flag.DIRECTED, Flag.CONFINED)):
         flags[diffusion.track[distribution.outlier[:, column] > 0.5]] |= np.uint32(flag)
     return replace(sizes, flags=flags)
 

@@ -14,8 +14,9 @@ import numpy as np
 from nta.blocks import expect
 from nta.brightness import Brightness, Looks, find_brightness, guess_brightness
 from nta.depth import Depth
-from nta.diffusion import DROP_95, Diffusion
+from nta.diffusion import Diffusion
 from nta.errors import Notice
+from nta.intervals import DROP_95
 from nta.settings import Used
 from nta.tracks import Tracks
 from nta.video import Calibration

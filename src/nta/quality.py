@@ -9,12 +9,14 @@ import numpy as np
 from nta.errors import Notice
 from nta.flags import REFUSED, Flag
 from nta.result import Result
+from nta.sizes import POOR
 from nta.tracks import Tracks
 
 FEW_PARTICLES = 50
 SATURATED_SHARE = 0.2
 AT_THE_END = 1.1  # of the grid: a size's own error
 CROWDED = 0.01  # share of wrong links; one in ten tracks of ten frames then is of two particles
+UNLIKE = 0.02  # share of tracks; fewer, and there are always some of two particles, hardly shift a size
 
 
 def find_notices(result: Result) -> tuple[Notice, ...]:
@@ -47,6 +49,12 @@ def find_notices(result: Result) -> tuple[Notice, ...]:
     wrong = max(result.diffusion.chosen["wrong_link_share"].value, _doubtful_links(tracks))
     if wrong > CROWDED:
         warn("crowded", f"crowded: {100 * wrong:.1f} % of the links lead to another particle; dilute the sample")
+    unlike = np.mean(result.sizes.flags[result.diffusion.track] & np.uint32(Flag.POOR_FIT | Flag.DIRECTED | Flag.CONFINED) > 0) - POOR
+    if unlike > max(UNLIKE, 3 * np.sqrt(POOR / len(result.diffusion))):
+        text = f"{100 * (unlike + POOR):.1f} % of the tracks are not of free diffusion, where chance gives {100 * POOR:g} %"
+        warn(
+            "model_misfit", f"{text}: particles held or carried, or two in one track; see poor_fit, confined and directed in particles.csv"
+        )
     particles = distribution.independent_particles
     if particles < FEW_PARTICLES:
         warn("few_particles", f"the tracks are of about {particles:.0f} different particles only; film longer or at more places")

@@ -35,7 +35,7 @@ SCHEMA = "nta-result/1"
 
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
 
-LEFT_OUT = (Flag.TOO_SHORT, Flag.IMMOBILE, Flag.LINKED_NOISE)
+LEFT_OUT = (Flag.TOO_SHORT, Flag.IMMOBILE, Flag.LINKED_NOISE, Flag.DIRECTED, Flag.CONFINED)
 """Why a track of two or more spots is not sized, in order of precedence: each such track is counted under the first that holds."""
 
 _PACKAGES = ("numpy", "numba", "scipy", "trackpy", "scikit-image", "tifffile")

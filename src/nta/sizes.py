@@ -10,6 +10,8 @@ from nta.diffusion import Diffusion
 from nta.flags import Flag
 from nta.tracks import Tracks
 
+POOR = 1e-3  # chance of a fit as bad, below which a track is flagged
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -44,4 +46,5 @@ def find_sizes(tracks: Tracks, diffusion: Diffusion) -> Sizes:
             columns.append(column)
     flags = tracks.flags.copy()
     flags[diffusion.track[diffusion.d_um2_s == 0]] |= np.uint32(Flag.NO_MOTION_RESOLVED)
+    flags[diffusion.track[diffusion.p_fit < POOR]] |= np.uint32(Flag.POOR_FIT)
     return Sizes(columns[0], columns[1], columns[2], flags)

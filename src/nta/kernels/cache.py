@@ -25,7 +25,7 @@ SOURCES = Path(__file__).parent
 PYTHON = f"py{sys.version_info[0]}{sys.version_info[1]}"  # as numba has it in its names; Pythons may share a folder
 ROOM = 8 << 20  # bytes; twice what all kernels take
 DETECTION = ("window", "fit", "pairs", "spots", "doubles", "still", "filter", "maxima", "frame", "shuffle")
-LINKING, SIZING, FILMING = ("choice", "link"), ("likelihood", "tracks"), ("render", "camera")
+LINKING, SIZING, FILMING = ("choice", "link"), ("likelihood", "tracks", "regimes"), ("render", "camera")
 """The modules that a stage needs, in the order in which they are compiled."""
 BESIDE = ("filter", "maxima", "shuffle", *LINKING, *SIZING)
 """Those that another process compiles meanwhile; what these take kernels from comes before them, or soonest in the order above."""
