@@ -196,7 +196,8 @@ def say_bars(results: Results) -> None:
             worse = [case.name for case in clean if there and results.w1(case, NTA) >= min(results.w1(case, m) for m in there)]
             if there:
                 say(f"- A, nearer than {' and '.join(there)} in every case: {', '.join(worse) or 'all'}: {bench.verdict(not worse)}")
-        say(f"- A, mean over that of the floor (aim 1.25): {mean(NTA) / mean(FLOOR):.2f}" if len(clean) > 1 else "")
+        if mean(FLOOR) > 0:
+            say(f"- A, mean over that of the floor (aim 1.25): {mean(NTA) / mean(FLOOR):.2f}")
     mixtures = [case for case in results.cases if case.group == "A" and len(case.sizes_nm) > 1]
     right, all_ = results.peaks_right(mixtures)
     if all_:
@@ -206,9 +207,8 @@ def say_bars(results: Results) -> None:
             say(f"- {case.key} nm, W1 at most 0.015: {results.w1(case, NTA):.4f}: {bench.verdict(results.w1(case, NTA) <= 0.015)}")
     for case in results.judged("B"):
         w1, raw, every, floor = (results.w1(case, m) for m in (NTA, RAW, EVERY_RAW, FLOOR))
-        said = f"{w1 / raw:.2f} of raw, {w1 / every:.2f} with what raw has at its ends" + (
-            f", {w1 / floor:.2f} of the floor" if floor > 0 else ""
-        )
+        beside = f", {w1 / floor:.2f} of the floor" if floor > 0 else ""
+        said = f"{w1 / raw:.2f} of raw, {w1 / every:.2f} with what raw has at its ends{beside}"
         holds = bench.verdict(w1 <= max(0.6 * raw, 2 * floor))
         say(f"- {case.key}, at most 0.6 of raw MLE or twice the floor (aim 0.4 of raw): {said}: {holds}")
 
