@@ -1,17 +1,20 @@
-"""Tracks of known particles in a slab of light, without pixels: what sizing is given where linking made no mistake but those put in.
+"""Tracks of known particles in a slab of light, without pixels: detection and linking made no mistake but those put in.
 
-Nothing of nta's simulation is in it: every particle's path is drawn by itself, with the mean over the exposure, and cut where it is not seen.
+Nothing of nta's simulation is in it: every particle's path is drawn by itself, with the mean over the exposure, and cut where it is
+not seen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from nta.distribution import Distribution, find_distribution
 from nta.diffusion import Diffusion, find_diffusion
+from nta.distribution import Distribution, find_distribution
 from nta.drift import Drift
 from nta.presence import Presence, find_presence
 from nta.settings import Settings, Used
@@ -28,6 +31,9 @@ TOLD = 1.15  # of the error a spot's fit tells, the true one
 THRESHOLD_SNR = 5.0
 GATE_UM = 4.0
 BATCH = 400
+COME_NM, COME_BATCHES = np.geomspace(15.0, 3500.0, 24), 4  # sizes of which is counted how many come by, batches of each
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,11 @@ class Scene:
     gap_frames: int = 0
     noise_share: float = 0.0
     immobile_share: float = 0.0
+
+    @property
+    def typical_depth_um(self) -> float:
+        """Depth in which 100 nm is above the threshold."""
+        return 2 * self.sheet_sd_um * float(np.sqrt(2 * np.log(self.peak_snr / THRESHOLD_SNR))) if self.sheet_sd_um else self.depth_um
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ def calibration() -> Calibration:
     return Calibration(Used(PIXEL_UM, "option", 0.0), Used(FPS, "option", 0.0), Used(EXPOSURE_S, "option", 0.0), Used(25.0, "option", 0.0))
 
 
-def shoot(draw_nm: Any, scene: Scene, n_tracks: int, seed: int) -> Shot:
+def shoot(draw_nm: Draw, scene: Scene, n_tracks: int, seed: int) -> Shot:
     """Simulate particles of sizes ``draw_nm(rng, n)`` one after the other until they have left `n_tracks` tracks."""
     rng = np.random.default_rng(seed)
     deepest = _reach(scene, np.array([15.0]))[0] + _margin(np.array([15.0]))[0]
@@ -112,6 +123,31 @@ def shoot(draw_nm: Any, scene: Scene, n_tracks: int, seed: int) -> Shot:
                 break
     found += _others(rng, scene, len(found))
     return _gather(found, scene)
+
+
+@lru_cache
+def log_visitors_um(scene: Scene) -> np.ndarray:
+    """Return ln of how many different particles of each of `COME_NM` leave a track in a video, per particle per um of depth."""
+    found = []
+    for i, size_nm in enumerate(COME_NM):
+        sizes = np.full(BATCH, size_nm)
+        deepest = float((_reach(scene, sizes) + _margin(sizes))[0])
+        come = 0
+        for batch in range(COME_BATCHES):
+            rng = np.random.default_rng([i, batch])
+            come += sum(bool(tracks) for tracks in _paths(rng, scene, sizes, rng.uniform(-deepest, deepest, BATCH)))
+        # where none was seen there is less than one
+        found.append(np.log(2 * deepest * max(come, 0.5) / (BATCH * COME_BATCHES)))
+    return np.array(found)
+
+
+def seen_particles(shot: Shot) -> tuple[np.ndarray, np.ndarray]:
+    """Return the true sizes of the particles that left tracks, and each one's weight by number: one over how many of its size come by."""
+    moves = shot.particle >= 0
+    _, first = np.unique(shot.particle[moves], return_index=True)
+    size_nm = shot.size_nm[moves][first]
+    weight = np.exp(-np.interp(np.log(size_nm), np.log(COME_NM), log_visitors_um(shot.scene)))
+    return size_nm, weight / weight.sum()
 
 
 def _margin(size_nm: np.ndarray) -> np.ndarray:

@@ -222,8 +222,8 @@ def test_distance_of_one_cell_to_one_size():
     weight[60] = 1.0
     step = math.log(grid[1] / grid[0])
     # far away: the distance of the middles; on the cell itself: a quarter of its width, the mean distance to its middle
-    assert score._distance(distribution_of(weight), np.array([grid[80]]), np.ones(1)) == pytest.approx(20 * step)
-    assert score._distance(distribution_of(weight), np.array([grid[60]]), np.ones(1)) == pytest.approx(step / 4)
+    assert score.distance(distribution_of(weight), np.array([grid[80]]), np.ones(1)) == pytest.approx(20 * step)
+    assert score.distance(distribution_of(weight), np.array([grid[60]]), np.ones(1)) == pytest.approx(step / 4)
 
 
 def test_distance_agrees_with_that_of_many_points():
@@ -235,14 +235,14 @@ def test_distance_agrees_with_that_of_many_points():
     ln_edges, parts = np.log(distribution_of(weight).edges_nm), 400
     middles = ln_edges[:-1, None] + (np.arange(parts) + 0.5) / parts * np.diff(ln_edges)[:, None]
     naive = wasserstein_distance(middles.ravel(), np.log(nm), np.repeat(weight / parts, parts), share)
-    assert score._distance(distribution_of(weight), nm, share) == pytest.approx(naive, rel=1e-4)
+    assert score.distance(distribution_of(weight), nm, share) == pytest.approx(naive, rel=1e-4)
 
 
 def test_nothing_measured_or_nobody_present_has_no_distance():
     nothing = distribution_of(np.zeros(len(size_grid_nm())))
-    assert math.isnan(score._distance(nothing, np.array([100.0]), np.ones(1)))
+    assert math.isnan(score.distance(nothing, np.array([100.0]), np.ones(1)))
     something = distribution_of(np.full(len(size_grid_nm()), 1 / len(size_grid_nm())))
-    assert math.isnan(score._distance(something, np.empty(0), np.empty(0)))
+    assert math.isnan(score.distance(something, np.empty(0), np.empty(0)))
 
 
 # --- who was there ---

@@ -178,8 +178,8 @@ def find_score(result: Result, simulation: Simulation) -> Score:
         recipe=recipe,
         seed=simulation.seed,
         lines=(*_sizes(distribution, recipe, truth), *_classes(result, truth), *_peaks(distribution, recipe, truth)),
-        w1_present=_distance(distribution, truth.present_nm, truth.present),
-        w1_sample=_distance(distribution, truth.sample_nm, truth.sample),
+        w1_present=distance(distribution, truth.present_nm, truth.present),
+        w1_sample=distance(distribution, truth.sample_nm, truth.sample),
         w1_luck=_luck(truth),
         peaks=len(distribution.peaks),
         peaks_true=len(components(recipe)),
@@ -324,7 +324,7 @@ def _luck(truth: Truth) -> float:
     return float(wasserstein_distance(np.log(truth.present_nm), np.log(truth.sample_nm), truth.present, truth.sample))
 
 
-def _distance(distribution: Distribution, nm: np.ndarray, weight: np.ndarray) -> float:
+def distance(distribution: Distribution, nm: np.ndarray, weight: np.ndarray) -> float:
     """Return the Wasserstein distance in ln(diameter) to a weighted set: the area between the two cumulative curves.
 
     Within a cell of the grid the weight is uniform in ln d, as everywhere: one curve is piecewise linear, the other a staircase.
