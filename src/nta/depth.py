@@ -50,11 +50,11 @@ class Depth:
         seen = (1 - view.missed_share) * ndtr((snr - view.threshold_snr) / sd)
         return cls(view, diffusion_um2_s, cell, z, snr, sd, seen, moves(cell / step, DEPTH_CELLS))
 
-    def expected(self) -> np.ndarray:
+    def expected(self, staying: np.ndarray) -> np.ndarray:
         """Return (n_frames + 1, k) expected number of tracks of each span, for one particle per um of depth and field.
 
         A track ends after `gap_frames` + 1 frames (gaps of 0 or 1) without detection, where a link breaks, or where the particle leaves the
-        field. Tracks cut by the start or end of the video are counted.
+        field, by the chances of `View.staying`. Tracks cut by the start or end of the video are counted.
         """
         view, seen, move = self.view, self.seen, self.move
         soon, gone = self._unseen()
@@ -63,9 +63,9 @@ class Depth:
         for k in range(len(seen)):
             ends = _symmetric(move[k], seen[k], view.gap_frames, beside[k])
             counts[1:, k] = _spans(_power_products(*ends, view.n_frames), view.gap_frames)
-        return self._cut_short(np.maximum(counts, 0.0) * 2 * self.cell_um)  # both halves of the light
+        return self._cut_short(np.maximum(counts, 0.0) * 2 * self.cell_um, staying)  # both halves of the light
 
-    def _cut_short(self, counts: np.ndarray) -> np.ndarray:
+    def _cut_short(self, counts: np.ndarray, staying: np.ndarray) -> np.ndarray:
         """Return numbers of tracks where links break and particles leave the field, of those where they do not, (n_frames + 1, k).
 
         Stretches of m frames within tracks, ``sum_n (n - m + 1) E_n``, are fewer by the chance that such a stretch holds; their second
@@ -73,7 +73,7 @@ class Depth:
         """
         within = np.cumsum(np.cumsum(counts[::-1], axis=0), axis=0)[::-1]
         links = np.maximum(np.arange(len(counts)) - 1.0, 0.0)[:, None]
-        within = within * (1 - self.view.broken_share) ** links * self.view.staying(self.diffusion_um2_s)
+        within = within * (1 - self.view.broken_share) ** links * staying
         within = np.concatenate([within, np.zeros((2, within.shape[1]))])
         tracks = within[:-2] - 2 * within[1:-1] + within[2:]
         tracks[0] = 0.0

@@ -203,13 +203,14 @@ class _Profile:
 
     def __init__(self, sample: _Sample, brightness: Brightness) -> None:
         self.sample, self.brightness = sample, brightness
+        self.staying = brightness.view.staying(brightness.constant / sample.size_nm)
         self.numbers = np.full(len(sample.size_nm), np.nan)
         self.others = np.full(sample.others.shape[1], 0.01 * len(sample.span))
 
     def at(self, log_width: float) -> float:
         """Return the log-likelihood at a width; leaves the numbers of the last one asked for."""
         sample = self.sample
-        counts = _counts(sample.size_nm, self.brightness, float(np.exp(log_width)))
+        counts = _depth(sample.size_nm, self.brightness, float(np.exp(log_width))).expected(self.staying)
         matrix = sample.likelihood * counts[sample.span]
         expected = np.maximum(counts[self.brightness.view.min_frames :].sum(axis=0), 1e-9)
         number = np.where(np.isfinite(self.numbers), self.numbers, len(matrix) / len(expected) / expected)
@@ -281,18 +282,18 @@ def _visitors_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -
 
 def _depth_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:
     """Return the depth in which detections are made, as if all were made within and none beyond it."""
-    depth = Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm))
+    depth = _depth(size_nm, brightness, width_um)
     return np.asarray(2 * depth.cell_um * depth.seen.sum(axis=1) / (1 - brightness.view.missed_share))
 
 
-def _counts(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:
-    """Return (n_frames + 1, k) expected numbers of tracks of each length, per particle per um of depth."""
-    return Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm)).expected()
+def _depth(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> Depth:
+    return Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm))
 
 
 def _on_grid(grid_nm: np.ndarray, brightness: Brightness, width_um: float, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ln of the numbers of tracks of 0 to `longest` frames, (longest + 1, k), and those of sized tracks and their spots, (k,)."""
-    counts, least = _counts(grid_nm, brightness, width_um), brightness.view.min_frames
+    staying, least = brightness.view.staying(brightness.constant / grid_nm), brightness.view.min_frames
+    counts = _depth(grid_nm, brightness, width_um).expected(staying)
     length = np.arange(len(counts))[:, None]
     sized, spots = counts[least:].sum(axis=0), (length * counts)[least:].sum(axis=0)
     return np.log(np.maximum(counts[: longest + 1], 1e-300)), np.maximum(sized, 1e-300), np.maximum(spots, 1e-300)
