@@ -183,6 +183,37 @@ def test_brightness_of_what_is_followed_is_that_of_simulated_particles(log_peak:
         assert inner[there].mean() == pytest.approx(told, abs=0.04)
 
 
+@pytest.mark.parametrize(("diameter", "log_peak"), [(60.0, 0.2), (60.0, 1.2), (100.0, 0.2)])
+def test_who_moves_fast_while_lit_is_missed_and_the_rest_is_slower(diameter: float, log_peak: float) -> None:
+    d, width, spot, lit, parts = naive.sphere_d_um2_s(diameter), 3.5, 0.23, 0.015, 10
+    view = naive.make_view(n_frames=100, exposure_s=lit, spot_um=spot)
+    told = Depth.of(view, width, np.array([d]), np.array([log_peak])).slowed()[0]
+    rng = np.random.default_rng(6)
+    n = 2500
+    z = diffuse_through(rng, n, d, 24.0, 100)
+    # positions at the middles of the parts of each exposure, and the rest of the frame in one step
+    steps = rng.normal(size=(n, 100, parts, 2)) * math.sqrt(2 * d * lit / parts)
+    steps[:, 1:, 0] += rng.normal(size=(n, 99, 2)) * math.sqrt(2 * d * (DT - lit))
+    at = np.cumsum(steps.reshape(n, -1, 2), axis=1).reshape(n, 100, parts, 2)
+    height = np.prod((1 + at.var(axis=2) / (2 * spot**2)) ** -0.5, axis=2)
+    # the peak is that of the mean smear
+    mean = 5.0 * np.exp(log_peak - 0.5 * (z / width) ** 2) * (1 + view.smear(np.array(d)))
+    hit = mean * height + rng.normal(size=z.shape) > 5.0
+    followed = np.zeros(z.shape, bool)
+    for row, where in zip(hit, followed, strict=True):
+        for first, last in runs(row, 0):
+            where[first : last + 1] = last - first >= 4
+    both = followed[:, 1:] & followed[:, :-1]
+    square = np.sum(np.diff(at.mean(axis=2), axis=1) ** 2, axis=2)
+    seen = 1 - square[both].mean() / square.mean()
+    assert told == pytest.approx(seen, abs=0.015)
+    assert told > 0
+
+
+def test_without_an_exposure_nobody_seems_slow() -> None:
+    assert np.all(Depth.of(naive.make_view(), 3.0, D, PEAKS).slowed() == 0)
+
+
 def test_what_smears_is_seen_less_deep() -> None:
     still, moving = (Depth.of(naive.make_view(light=x, exposure_s=0.03), 3.0, D, PEAKS) for x in (0.0, 0.2))
     # with more noise the threshold is blurred: more is seen of what is below it, less of what is above

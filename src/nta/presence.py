@@ -14,7 +14,7 @@ import numpy as np
 from nta.blocks import expect
 from nta.brightness import Brightness, Looks, find_brightness, guess_brightness
 from nta.depth import Depth
-from nta.diffusion import DROP_95, Diffusion
+from nta.diffusion import DROP_95, Diffusion, size_grid_nm
 from nta.errors import Notice
 from nta.settings import Used
 from nta.tracks import Tracks
@@ -44,6 +44,7 @@ class Presence:
     depth_um : (k,) float64, full depth in which a particle of each size is seen
     visitors_um : (k,) float64, different particles that come through in the whole video, per particle per um of depth in the field
     detections : (k,) float64, expected number of detections in the `tracks`
+    slowed : (k,) float64, by how much less the steps of what is followed vary than all
     width_um, width_low_um, width_high_um : SD of the light in depth, and the interval of its profile likelihood
     brightness : light over size
     lengths_chance : how likely the lengths of tracks are, or less likely ones, as the model has them; NaN for too few
@@ -54,6 +55,7 @@ class Presence:
     depth_um: np.ndarray
     visitors_um: np.ndarray
     detections: np.ndarray = field(default_factory=lambda: np.empty(0))
+    slowed: np.ndarray = field(default_factory=lambda: np.empty(0))
     width_um: float = np.nan
     width_low_um: float = np.nan
     width_high_um: float = np.nan
@@ -66,8 +68,17 @@ class Presence:
         """Return the same with all below a diameter as it is there: what could not be seen is not made up for."""
         at = min(int(np.searchsorted(grid_nm, diameter_nm)), len(grid_nm) - 1)
         nearest = np.maximum(np.arange(len(grid_nm)), at)
-        names = ("tracks", "detections", "depth_um")
+        names = ("tracks", "detections", "depth_um", "slowed")
         return replace(self, log_tracks=self.log_tracks[:, nearest], **{name: getattr(self, name)[nearest] for name in names})
+
+    def as_seen(self, loglik: np.ndarray) -> np.ndarray:
+        """Return log-likelihoods, (m, k), at the diameters that particles of each size seem to have: larger, where fast ones are missed."""
+        if not len(self.slowed):
+            return loglik
+        ln_d, cells = np.log(size_grid_nm()), np.arange(len(self.slowed))
+        place = np.interp(ln_d - np.log1p(-self.slowed), ln_d, cells)
+        left = np.minimum(place.astype(int), len(cells) - 2)
+        return np.asarray(loglik[:, left] * (left + 1 - place) + loglik[:, left + 1] * (place - left))
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,7 @@ def find_presence(tracks: Tracks, diffusion: Diffusion, calibration: Calibration
         _depth_um(grid, brightness, width),
         _visitors_um(grid, brightness, width),
         detections,
+        _depth(grid, brightness, width).slowed(),
         width,
         low,
         high,
