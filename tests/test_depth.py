@@ -15,6 +15,10 @@ D = np.array([naive.sphere_d_um2_s(d) for d in (30.0, 100.0, 1000.0)])
 PEAKS = np.array([0.4, 1.0, 2.0])
 
 
+def expected_of(view: View, width: float, d: np.ndarray, log_peak: np.ndarray) -> np.ndarray:
+    return Depth.of(view, width, d, log_peak).expected(view.staying(d))
+
+
 def seen_at(z: np.ndarray, log_peak: float, view: View, width: float) -> np.ndarray:
     """Return the chance to be detected at depth z in a Gaussian sheet."""
     return (1 - view.missed_share) * ndtr(view.threshold_snr * (np.exp(log_peak - 0.5 * (z / width) ** 2) - 1))
@@ -45,7 +49,7 @@ def diffuse_through(rng: np.random.Generator, n: int, d: float, depth_um: float,
 def test_tracks_of_each_length_are_those_of_simulated_particles(gap: int, miss: float) -> None:
     n, width = 5000, 2.5
     view = naive.make_view(gap_frames=gap, missed_share=miss)
-    expected = Depth.of(view, width, D, PEAKS).expected()
+    expected = expected_of(view, width, D, PEAKS)
     assert expected.shape == (51, 3)
     assert np.all(expected >= 0)
     rng = np.random.default_rng(gap)
@@ -68,7 +72,7 @@ def test_tracks_of_each_length_are_those_of_simulated_particles(gap: int, miss: 
 def test_every_detection_is_in_one_track(miss: float) -> None:
     # without gaps, lengths times numbers are the detections: frames times the depth integral of the chance to be seen
     view = naive.make_view(n_frames=40, missed_share=miss)
-    expected = Depth.of(view, 2.5, D, PEAKS).expected()
+    expected = expected_of(view, 2.5, D, PEAKS)
     z = np.linspace(-30, 30, 60001)
     for k in range(3):
         detections = 40 * np.trapezoid(seen_at(z, PEAKS[k], view, 2.5), z)
@@ -79,7 +83,7 @@ def test_every_detection_is_in_one_track(miss: float) -> None:
 @pytest.mark.parametrize("gap", [0, 1])
 def test_powers_of_a_step_are_as_good_as_many_steps(gap: int, n_frames: int) -> None:
     view = naive.make_view(n_frames=n_frames, gap_frames=gap, missed_share=0.08)
-    expected = Depth.of(view, 2.5, D, PEAKS).expected()
+    expected = expected_of(view, 2.5, D, PEAKS)
     for k, d in enumerate(D):
         slow = naive.expected_spans(d, PEAKS[k], 5.0, 2.5, 0.08, DT, n_frames, gap, DEPTH_CELLS)
         assert expected[:, k] == pytest.approx(slow, rel=1e-8, abs=1e-9)
@@ -89,7 +93,7 @@ def test_powers_of_a_step_are_as_good_as_many_steps(gap: int, n_frames: int) -> 
 def test_at_rest_or_in_an_endless_sheet_lengths_are_those_of_independent_chances(width: float) -> None:
     view = naive.make_view(n_frames=30, missed_share=0.1)
     d = np.array([1e-9]) if width < 10 else D
-    expected = Depth.of(view, width, d, np.full(len(d), 1.5)).expected() / width
+    expected = expected_of(view, width, d, np.full(len(d), 1.5)) / width
     z = np.linspace(-6, 6, 24001)
     s = seen_at(z, 1.5, view, 1.0)
     for n in range(5, 30):
@@ -102,7 +106,7 @@ def test_at_rest_or_in_an_endless_sheet_lengths_are_those_of_independent_chances
 def test_who_is_always_seen_is_seen_in_every_frame() -> None:
     # so bright that the sheet has sharp edges, so deep that nobody crosses them
     view = naive.make_view(n_frames=20, gap_frames=1, threshold_snr=1e4)
-    expected = Depth.of(view, 1e6, D, np.full(3, 4.0)).expected()
+    expected = expected_of(view, 1e6, D, np.full(3, 4.0))
     assert expected[20] / 1e6 == pytest.approx(np.full(3, 2 * math.sqrt(8.0)), rel=0.03)
     assert expected[:20].sum() < 1e-3 * expected[20].sum()
 
@@ -114,7 +118,7 @@ def test_missed_detections_break_tracks_as_a_coin_does() -> None:
 
     def endless(gap: int) -> np.ndarray:
         view = naive.make_view(n_frames=60, gap_frames=gap, missed_share=1 - a, threshold_snr=1e4)
-        return Depth.of(view, width, D[:1], np.array([4.0])).expected()[:, 0] / depth
+        return expected_of(view, width, D[:1], np.array([4.0]))[:, 0] / depth
 
     plain, bridged = endless(0), endless(1)
     for n in (1, 2, 5, 10):
@@ -129,7 +133,7 @@ def test_missed_detections_break_tracks_as_a_coin_does() -> None:
 
 def test_who_leaves_the_field_makes_runs_of_those_who_stay() -> None:
     view = naive.make_view(n_frames=30, threshold_snr=1e4, field_um=(40.0, 30.0), flow_um_s=(6.0, 0.0))
-    expected = Depth.of(view, 1e6, D, np.full(3, 4.0)).expected() / (2e6 * math.sqrt(8.0))
+    expected = expected_of(view, 1e6, D, np.full(3, 4.0)) / (2e6 * math.sqrt(8.0))
     for k, d in enumerate(D):
         stay = naive.stay_probability(40.0, d, DT, 6.0, 30) * naive.stay_probability(30.0, d, DT, 0.0, 30)
         assert expected[1:, k] == pytest.approx(naive.runs_in_view(stay), rel=0.05, abs=0.02)
@@ -137,7 +141,7 @@ def test_who_leaves_the_field_makes_runs_of_those_who_stay() -> None:
 
 def test_broken_links_make_two_tracks_of_one() -> None:
     view = naive.make_view(n_frames=30, threshold_snr=1e4, broken_share=0.05)
-    expected = Depth.of(view, 1e6, D, np.full(3, 4.0)).expected() / (2e6 * math.sqrt(8.0))
+    expected = expected_of(view, 1e6, D, np.full(3, 4.0)) / (2e6 * math.sqrt(8.0))
     by_hand = naive.runs_in_view(0.95 ** np.arange(30))
     for k in range(3):
         assert expected[1:, k] == pytest.approx(by_hand, rel=0.05, abs=2e-3)
@@ -145,7 +149,7 @@ def test_broken_links_make_two_tracks_of_one() -> None:
 
 def test_small_particles_make_more_and_shorter_tracks() -> None:
     view = naive.make_view(n_frames=600, gap_frames=1, missed_share=0.02)
-    expected = Depth.of(view, 2.5, D, np.full(3, 1.0)).expected()
+    expected = expected_of(view, 2.5, D, np.full(3, 1.0))
     long_enough = expected[5:].sum(axis=0)
     mean_length = (np.arange(601)[5:] @ expected[5:]) / long_enough
     assert long_enough[0] > 1.5 * long_enough[1] > 3 * long_enough[2]
@@ -179,8 +183,38 @@ def test_brightness_of_what_is_followed_is_that_of_simulated_particles(log_peak:
         assert inner[there].mean() == pytest.approx(told, abs=0.04)
 
 
+@pytest.mark.parametrize(("diameter", "log_peak"), [(60.0, 0.2), (60.0, 1.2), (100.0, 0.2)])
+def test_who_moves_fast_while_lit_is_missed_and_the_rest_is_slower(diameter: float, log_peak: float) -> None:
+    d, width, spot, lit, parts = naive.sphere_d_um2_s(diameter), 3.5, 0.23, 0.015, 10
+    view = naive.make_view(n_frames=100, exposure_s=lit, spot_um=spot)
+    told = Depth.of(view, width, np.array([d]), np.array([log_peak])).slowed()[0]
+    rng = np.random.default_rng(6)
+    n = 2500
+    z = diffuse_through(rng, n, d, 24.0, 100)
+    # positions at the middles of the parts of each exposure, and the rest of the frame in one step
+    steps = rng.normal(size=(n, 100, parts, 2)) * math.sqrt(2 * d * lit / parts)
+    steps[:, 1:, 0] += rng.normal(size=(n, 99, 2)) * math.sqrt(2 * d * (DT - lit))
+    at = np.cumsum(steps.reshape(n, -1, 2), axis=1).reshape(n, 100, parts, 2)
+    height = np.prod((1 + at.var(axis=2) / (2 * spot**2)) ** -0.5, axis=2)
+    # the peak is that of the mean smear
+    mean = 5.0 * np.exp(log_peak - 0.5 * (z / width) ** 2) * (1 + view.smear(np.array(d)))
+    hit = mean * height + rng.normal(size=z.shape) > 5.0
+    followed = np.zeros(z.shape, bool)
+    for row, where in zip(hit, followed, strict=True):
+        for first, last in runs(row, 0):
+            where[first : last + 1] = last - first >= 4
+    both = followed[:, 1:] & followed[:, :-1]
+    square = np.sum(np.diff(at.mean(axis=2), axis=1) ** 2, axis=2)
+    seen = 1 - square[both].mean() / square.mean()
+    assert told == pytest.approx(seen, abs=0.015)
+    assert told > 0
+
+
+def test_without_an_exposure_nobody_seems_slow() -> None:
+    assert np.all(Depth.of(naive.make_view(), 3.0, D, PEAKS).slowed() == 0)
+
+
 def test_what_smears_is_seen_less_deep() -> None:
     still, moving = (Depth.of(naive.make_view(light=x, exposure_s=0.03), 3.0, D, PEAKS) for x in (0.0, 0.2))
-    assert still.expected()[5:].sum() > 0
     # with more noise the threshold is blurred: more is seen of what is below it, less of what is above
     assert np.all(moving.seen[:, 0] <= still.seen[:, 0])

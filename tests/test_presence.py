@@ -117,6 +117,19 @@ def test_below_a_limit_all_is_as_there(sheet: tuple[Any, Any, Presence]) -> None
     assert np.array_equal(presence.down_to(grid, 1e6).tracks, np.full(len(grid), presence.tracks[-1]))
 
 
+def test_likelihoods_are_read_at_the_size_that_particles_seem_to_have(sheet: tuple[Any, Any, Presence]) -> None:
+    from dataclasses import replace
+
+    grid, presence = size_grid_nm(), sheet[2]
+    step = math.log(grid[1] / grid[0])
+    peaked = -0.5 * ((np.log(grid) - math.log(100.0)) / 0.2)[None] ** 2
+    two_cells = replace(presence, slowed=np.full(len(grid), 1 - math.exp(-2 * step)))
+    assert two_cells.as_seen(peaked)[0, :-2] == pytest.approx(peaked[0, 2:], abs=1e-9)
+    same = replace(presence, slowed=np.zeros(len(grid)))
+    assert same.as_seen(peaked) == pytest.approx(peaked)
+    assert replace(presence, slowed=np.empty(0)).as_seen(peaked) is peaked
+
+
 def test_visitors_are_those_who_come_by(sheet: tuple[Any, Any, Presence]) -> None:
     _, diffusion, presence = sheet
     rng = np.random.default_rng(5)

@@ -133,7 +133,11 @@ def find_brightness(looks: Looks, near: Brightness, width_um: float) -> Brightne
         factor = np.where(expected > 0, seen / np.maximum(expected, 1e-300), 1.0)
         factor *= expected.sum() / np.maximum(factor @ expected, 1e-300)
         fits = [_descend(misfit, fit[0]) for fit in fits]
-    return Brightness(best, np.linalg.inv(slope.T @ slope), view, constant)
+    # other minima that are nearly as good are as likely as that
+    off = np.array([fit[0] - best for fit in fits])
+    likely = np.exp(-0.5 * np.array([fit[2] - min(f[2] for f in fits) for fit in fits]))
+    covariance = np.linalg.inv(slope.T @ slope) + (off.T * likely / likely.sum()) @ off
+    return Brightness(best, covariance, view, constant)
 
 
 def _descend(misfit: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

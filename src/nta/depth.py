@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nta.view import View
+from nta.view import SMEAR_SATURATION, SMEAR_SCATTER, View
 
 DEPTH_CELLS = 40
 FAINT = 0.45  # ln; a particle that much below the threshold is hardly ever seen
+MOST_SLOWED = 0.3  # beyond it a first order means little
 DIMMEST, BRIGHTEST = -2.0, 4.5  # ln of a peak over the threshold
 
 
@@ -50,11 +51,11 @@ class Depth:
         seen = (1 - view.missed_share) * ndtr((snr - view.threshold_snr) / sd)
         return cls(view, diffusion_um2_s, cell, z, snr, sd, seen, moves(cell / step, DEPTH_CELLS))
 
-    def expected(self) -> np.ndarray:
+    def expected(self, staying: np.ndarray) -> np.ndarray:
         """Return (n_frames + 1, k) expected number of tracks of each span, for one particle per um of depth and field.
 
         A track ends after `gap_frames` + 1 frames (gaps of 0 or 1) without detection, where a link breaks, or where the particle leaves the
-        field. Tracks cut by the start or end of the video are counted.
+        field, by the chances of `View.staying`. Tracks cut by the start or end of the video are counted.
         """
         view, seen, move = self.view, self.seen, self.move
         soon, gone = self._unseen()
@@ -63,9 +64,9 @@ class Depth:
         for k in range(len(seen)):
             ends = _symmetric(move[k], seen[k], view.gap_frames, beside[k])
             counts[1:, k] = _spans(_power_products(*ends, view.n_frames), view.gap_frames)
-        return self._cut_short(np.maximum(counts, 0.0) * 2 * self.cell_um)  # both halves of the light
+        return self._cut_short(np.maximum(counts, 0.0) * 2 * self.cell_um, staying)  # both halves of the light
 
-    def _cut_short(self, counts: np.ndarray) -> np.ndarray:
+    def _cut_short(self, counts: np.ndarray, staying: np.ndarray) -> np.ndarray:
         """Return numbers of tracks where links break and particles leave the field, of those where they do not, (n_frames + 1, k).
 
         Stretches of m frames within tracks, ``sum_n (n - m + 1) E_n``, are fewer by the chance that such a stretch holds; their second
@@ -73,7 +74,7 @@ class Depth:
         """
         within = np.cumsum(np.cumsum(counts[::-1], axis=0), axis=0)[::-1]
         links = np.maximum(np.arange(len(counts)) - 1.0, 0.0)[:, None]
-        within = within * (1 - self.view.broken_share) ** links * self.view.staying(self.diffusion_um2_s)
+        within = within * (1 - self.view.broken_share) ** links * staying
         within = np.concatenate([within, np.zeros((2, within.shape[1]))])
         tracks = within[:-2] - 2 * within[1:-1] + within[2:]
         tracks[0] = 0.0
@@ -105,6 +106,22 @@ class Depth:
         density = np.exp(-0.5 * ((value - self.snr[..., None]) / self.sd[..., None]) ** 2) * share
         mean = np.sum(density * np.log(value / threshold), axis=2) / np.maximum(density.sum(axis=2), 1e-300)
         return np.asarray(np.sum(followed * mean, axis=1) / np.maximum(followed.sum(axis=1), 1e-300))
+
+    def slowed(self) -> np.ndarray:
+        """Return (k,) by how much less than all steps the steps of what is followed vary: who moves fast while it is lit is seen less.
+
+        A walk's variance S in an exposure scatters by 0.632 of its mean, and ln of the spot's height by ``x / (1 + 1.75 x)`` of that.
+        Of those seen at a depth the mean of S is lower by both SD times how steeply the chance to be seen rises with ln of the height. What
+        moved in the exposures makes ``(2 te / 3) / (dt - te / 3)`` of a step's variance.
+        """
+        from scipy.special import log_ndtr
+
+        view, followed, x = self.view, self.followed(), self.view.smear(self.diffusion_um2_s)
+        above = (self.snr - view.threshold_snr) / self.sd
+        steep = np.exp(-0.5 * above**2 - log_ndtr(above)) / np.sqrt(2 * np.pi) * self.snr / self.sd
+        scatter = SMEAR_SCATTER**2 * x / (1 + SMEAR_SATURATION * x)
+        less = np.sum(followed * steep, axis=1) / np.maximum(followed.sum(axis=1), 1e-300) * scatter
+        return np.minimum(less * 2 * view.exposure_s / (3 * view.dt_s - view.exposure_s), MOST_SLOWED)
 
     def _next(self, value: np.ndarray) -> np.ndarray:
         """Return (k, DEPTH_CELLS) the mean of what is in the next frame."""

@@ -264,7 +264,7 @@ def _evidence(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> Evide
     matrix = np.empty(diffusion.loglik.shape, float if len(diffusion) <= FEW else np.float32)
     least = np.log(np.finfo(matrix.dtype).tiny)  # smaller numbers are slow
     for rows, log_matrix in blocks(diffusion.loglik):
-        log_matrix = log_matrix + presence.log_tracks[span[rows]]
+        log_matrix = presence.as_seen(log_matrix) + presence.log_tracks[span[rows]]
         best = np.maximum(log_matrix.max(axis=1), log_outlier[rows].max(axis=1))[:, None]
         matrix[rows] = np.exp(np.where(log_matrix - best > least, log_matrix - best, -np.inf))
         log_outlier[rows] -= best

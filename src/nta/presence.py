@@ -14,7 +14,7 @@ import numpy as np
 from nta.blocks import expect
 from nta.brightness import Brightness, Looks, find_brightness, guess_brightness
 from nta.depth import Depth
-from nta.diffusion import Diffusion
+from nta.diffusion import Diffusion, size_grid_nm
 from nta.errors import Notice
 from nta.intervals import DROP_95
 from nta.settings import Used
@@ -45,6 +45,7 @@ class Presence:
     depth_um : (k,) float64, full depth in which a particle of each size is seen
     visitors_um : (k,) float64, different particles that come through in the whole video, per particle per um of depth in the field
     detections : (k,) float64, expected number of detections in the `tracks`
+    slowed : (k,) float64, by how much less the steps of what is followed vary than all
     width_um, width_low_um, width_high_um : SD of the light in depth, and the interval of its profile likelihood
     brightness : light over size
     lengths_chance : how likely the lengths of tracks are, or less likely ones, as the model has them; NaN for too few
@@ -55,6 +56,7 @@ class Presence:
     depth_um: np.ndarray
     visitors_um: np.ndarray
     detections: np.ndarray = field(default_factory=lambda: np.empty(0))
+    slowed: np.ndarray = field(default_factory=lambda: np.empty(0))
     width_um: float = np.nan
     width_low_um: float = np.nan
     width_high_um: float = np.nan
@@ -67,8 +69,17 @@ class Presence:
         """Return the same with all below a diameter as it is there: what could not be seen is not made up for."""
         at = min(int(np.searchsorted(grid_nm, diameter_nm)), len(grid_nm) - 1)
         nearest = np.maximum(np.arange(len(grid_nm)), at)
-        names = ("tracks", "detections", "depth_um")
+        names = ("tracks", "detections", "depth_um", "slowed")
         return replace(self, log_tracks=self.log_tracks[:, nearest], **{name: getattr(self, name)[nearest] for name in names})
+
+    def as_seen(self, loglik: np.ndarray) -> np.ndarray:
+        """Return log-likelihoods, (m, k), at the diameters that particles of each size seem to have: larger, where fast ones are missed."""
+        if not len(self.slowed):
+            return loglik
+        ln_d, cells = np.log(size_grid_nm()), np.arange(len(self.slowed))
+        place = np.interp(ln_d - np.log1p(-self.slowed), ln_d, cells)
+        left = np.minimum(place.astype(int), len(cells) - 2)
+        return np.asarray(loglik[:, left] * (left + 1 - place) + loglik[:, left + 1] * (place - left))
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,7 @@ def find_presence(tracks: Tracks, diffusion: Diffusion, calibration: Calibration
         _depth_um(grid, brightness, width),
         _visitors_um(grid, brightness, width),
         detections,
+        _depth(grid, brightness, width).slowed(),
         width,
         low,
         high,
@@ -204,13 +216,14 @@ class _Profile:
 
     def __init__(self, sample: _Sample, brightness: Brightness) -> None:
         self.sample, self.brightness = sample, brightness
+        self.staying = brightness.view.staying(brightness.constant / sample.size_nm)
         self.numbers = np.full(len(sample.size_nm), np.nan)
         self.others = np.full(sample.others.shape[1], 0.01 * len(sample.span))
 
     def at(self, log_width: float) -> float:
         """Return the log-likelihood at a width; leaves the numbers of the last one asked for."""
         sample = self.sample
-        counts = _counts(sample.size_nm, self.brightness, float(np.exp(log_width)))
+        counts = _depth(sample.size_nm, self.brightness, float(np.exp(log_width))).expected(self.staying)
         matrix = sample.likelihood * counts[sample.span]
         expected = np.maximum(counts[self.brightness.view.min_frames :].sum(axis=0), 1e-9)
         number = np.where(np.isfinite(self.numbers), self.numbers, len(matrix) / len(expected) / expected)
@@ -282,18 +295,18 @@ def _visitors_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -
 
 def _depth_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:
     """Return the depth in which detections are made, as if all were made within and none beyond it."""
-    depth = Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm))
+    depth = _depth(size_nm, brightness, width_um)
     return np.asarray(2 * depth.cell_um * depth.seen.sum(axis=1) / (1 - brightness.view.missed_share))
 
 
-def _counts(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:
-    """Return (n_frames + 1, k) expected numbers of tracks of each length, per particle per um of depth."""
-    return Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm)).expected()
+def _depth(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> Depth:
+    return Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm))
 
 
 def _on_grid(grid_nm: np.ndarray, brightness: Brightness, width_um: float, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ln of the numbers of tracks of 0 to `longest` frames, (longest + 1, k), and those of sized tracks and their spots, (k,)."""
-    counts, least = _counts(grid_nm, brightness, width_um), brightness.view.min_frames
+    staying, least = brightness.view.staying(brightness.constant / grid_nm), brightness.view.min_frames
+    counts = _depth(grid_nm, brightness, width_um).expected(staying)
     length = np.arange(len(counts))[:, None]
     sized, spots = counts[least:].sum(axis=0), (length * counts)[least:].sum(axis=0)
     return np.log(np.maximum(counts[: longest + 1], 1e-300)), np.maximum(sized, 1e-300), np.maximum(spots, 1e-300)
