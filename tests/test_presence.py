@@ -11,6 +11,7 @@ from test_depth import DT, diffuse_through, runs
 from nta.diffusion import Diffusion, size_grid_nm
 from nta.presence import Presence, find_presence, span_frames
 from nta.tracks import Tracks
+from nta.view import HARD, SOFT
 
 CALIBRATION = naive.calibration(exposure_ms=0.0)
 WIDTH, THRESHOLD, MISSED = 3.0, 5.0, 0.03
@@ -20,8 +21,13 @@ def log_peak_at(diameter: float) -> float:
     return float(np.clip(1.2 + 3 * math.log(diameter / 100.0), -0.5, 2.5))
 
 
-def filmed(rng: np.random.Generator, diameters: tuple[float, ...], n: int, n_frames: int, knows: float = 0.15) -> tuple[Tracks, Diffusion]:
-    """Return the tracks that particles of known sizes make in a sheet, with likelihoods that know the size to 15 %, less for short ones."""
+def filmed(
+    rng: np.random.Generator, diameters: tuple[float, ...], n: int, n_frames: int, knows: float = 0.15, slab: bool = False
+) -> tuple[Tracks, Diffusion]:
+    """Return the tracks that particles of known sizes make in a sheet, with likelihoods that know the size to 15 %, less for short ones.
+
+    In a `slab` the light is even within `WIDTH` of the middle and ends there, and all are of the same brightness.
+    """
     grid = size_grid_nm()
     paths, snrs, size = [], [], []
     for diameter in diameters:
@@ -29,6 +35,8 @@ def filmed(rng: np.random.Generator, diameters: tuple[float, ...], n: int, n_fra
         z = diffuse_through(rng, n, d, 40.0, n_frames)
         snr = THRESHOLD * np.exp(log_peak_at(diameter) - 0.5 * (z / WIDTH) ** 2) + rng.normal(size=z.shape)
         hit = (snr > THRESHOLD) & (rng.random(z.shape) > MISSED)
+        if slab:
+            snr, hit = 20.0 + rng.normal(size=z.shape), np.abs(z) < WIDTH
         for row, values in zip(hit, snr, strict=True):
             for first, last in runs(row, 1):
                 frames = np.flatnonzero(row[first : last + 1]) + first
@@ -67,6 +75,26 @@ def test_the_light_is_as_wide_as_it_was(sheet: tuple[Any, Any, Presence]) -> Non
     assert presence.chosen["sheet_sd_um"].value == pytest.approx(presence.width_um, abs=1e-3)
     assert presence.lengths_chance > 0.01
     assert presence.notices == ()
+
+
+def test_even_light_with_an_end_is_told_from_links_that_break() -> None:
+    tracks, diffusion = filmed(np.random.default_rng(4), (80.0, 160.0), 250, 150, slab=True)
+    presence = find_presence(tracks, diffusion, CALIBRATION, 5)
+    assert presence.brightness is not None
+    assert presence.brightness.view.edge == HARD
+    depth = np.interp([80.0, 160.0], size_grid_nm(), presence.depth_um)
+    assert depth == pytest.approx([2 * WIDTH] * 2, rel=0.2)
+    # as many of either size, but the small ones leave sooner and come again
+    per_particle = np.interp([80.0, 160.0], size_grid_nm(), presence.tracks)
+    guess = np.log(diffusion.grid_nm[diffusion.loglik.argmax(axis=1)])
+    small = np.count_nonzero(guess < math.log(113.0))
+    number = np.array([small, len(guess) - small]) / per_particle
+    assert number[0] / number[1] == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_soft_edge_is_not_taken_for_an_end(sheet: tuple[Any, Any, Presence]) -> None:
+    assert sheet[2].brightness is not None
+    assert sheet[2].brightness.view.edge == SOFT
 
 
 def test_brightness_is_that_of_each_size(sheet: tuple[Any, Any, Presence]) -> None:

@@ -96,3 +96,14 @@ def test_the_noise_of_light_is_read_from_the_errors_of_bright_spots(light: float
     tracks.spots.x_sd_px[:] = error * tracks.spots.width_px
     view = find_view(tracks, np.array([0]), naive.calibration(), 0.015, 5)
     assert view.light == pytest.approx(light, abs=0.01)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_light_has_fallen_by_a_peak_where_that_is_no_longer_seen(hard: bool) -> None:
+    tracks, rows = clear_tracks(np.random.default_rng(6), 0.01, 0.002)
+    view = find_view(tracks, rows, naive.calibration(exposure_ms=0.0), 0.0, 5)
+    view = view.hardened() if hard else view
+    log_peak = np.array([0.1, 1.0, 3.0])
+    assert view.fall(view.reach(log_peak)) == pytest.approx(log_peak)
+    # a Gaussian, or next to nothing within and everything beyond
+    assert view.fall(np.array([0.8, 1.0, 1.25])) == pytest.approx([0.0004, 0.5, 631.0] if hard else [0.32, 0.5, 0.78125], rel=0.05)

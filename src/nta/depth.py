@@ -44,9 +44,9 @@ class Depth:
         from scipy.special import ndtr
 
         step = np.sqrt(2 * diffusion_um2_s * view.dt_s)
-        cell = (width_um * np.sqrt(2 * np.maximum(log_peak + FAINT, 0.05)) + 3.0 * step) / DEPTH_CELLS
+        cell = (width_um * view.reach(np.maximum(log_peak + FAINT, 0.05)) + 3.0 * step) / DEPTH_CELLS
         z = (np.arange(DEPTH_CELLS) + 0.5) * cell[:, None]
-        snr = view.threshold_snr * np.exp(log_peak[:, None] - 0.5 * (z / width_um) ** 2)
+        snr = view.threshold_snr * np.exp(log_peak[:, None] - view.fall(z / width_um))
         sd = view.snr_sd(snr, view.smear(diffusion_um2_s)[:, None])
         seen = (1 - view.missed_share) * ndtr((snr - view.threshold_snr) / sd)
         return cls(view, diffusion_um2_s, cell, z, snr, sd, seen, moves(cell / step, DEPTH_CELLS))

@@ -27,7 +27,9 @@ ONE_SIZE = 20.0  # of the log-likelihood; seven tracks of one particle, as many 
 # time in view of a visitor goes like |N(0, 1)| (local time of Brownian motion): E[X^2] / E[X]^2, by which unequal visits lower the
 # number of independent particles
 UNEVENNESS = np.pi / 2
+MANY_BROKEN = 0.01  # of the links; in films 0.001 to 0.004 are, and as many stop within a frame of a soft edge
 TURNS = 2  # of brightness and width, each given the other
+WIDTHS = (np.log(0.1), np.log(100.0))  # ln of those considered
 GUESSES_UM = np.array([1.0, 2.0, 4.0, 8.0, 16.0])  # of the width
 MOST_CLASSES, EXPECTED, FITTED = 8, 5.0, 1  # of tracks' lengths that are compared; particles in each; numbers that were fitted
 NOBODY = 1e-12  # share of the tracks
@@ -106,17 +108,14 @@ def find_presence(tracks: Tracks, diffusion: Diffusion, calibration: Calibration
     """Fit brightness over size and the width of the light in turn: to the tracks' signal-to-noise, and to their lengths.
 
     The shape of the depth over size comes from the light: in a sheet of Gaussian profile of SD w a particle of peak signal-to-noise q
-    above the threshold is seen to ``w sqrt(2 ln q)``.
+    above the threshold is seen to ``w sqrt(2 ln q)``. Where more tracks of clear particles stop than links break, the light may have an
+    end instead: what explains the lengths better is taken.
     """
     view = find_view(tracks, diffusion.track, calibration, _exposure_s(diffusion, calibration), min_frames)
     sample, looks = _sample(tracks, diffusion, view)
-    constant = diffusion.stokes_einstein_nm_um2_s
-    brightness = guess_brightness(looks, view, constant)
-    width = _guess_width(sample, brightness)
-    for _ in range(TURNS):
-        brightness = find_brightness(looks, brightness, width)
-        profile = _Profile(sample, brightness)
-        width = profile.best(width)
+    views = [view] if view.broken_share < MANY_BROKEN else [view, view.hardened()]
+    fits = [_fit(sample, looks, v, diffusion.stokes_einstein_nm_um2_s) for v in views]
+    brightness, profile, width = max(fits, key=lambda fit: fit[1].at(np.log(fit[2])))
     low, high = profile.interval(width)
     grid = diffusion.grid_nm
     log_tracks, expected, detections = _on_grid(grid, brightness, width, int(span_frames(tracks)[diffusion.track].max()))
@@ -136,6 +135,17 @@ def find_presence(tracks: Tracks, diffusion: Diffusion, calibration: Calibration
         {"sheet_sd_um": Used(round(width, 3), "measured", round((high - low) / 3.92, 3)), **view.chosen()},
         _notices(chance),
     )
+
+
+def _fit(sample: _Sample, looks: Looks, view: View, constant: float) -> tuple[Brightness, _Profile, float]:
+    """Return brightness, the profile of the width, and the most likely width in um, each given the other."""
+    brightness = guess_brightness(looks, view, constant)
+    width = _guess_width(sample, brightness)
+    for _ in range(TURNS):
+        brightness = find_brightness(looks, brightness, width)
+        profile = _Profile(sample, brightness)
+        width = profile.best(width)
+    return brightness, profile, width
 
 
 def _notices(chance: float) -> tuple[Notice, ...]:
@@ -239,8 +249,10 @@ class _Profile:
         from scipy.optimize import minimize_scalar
 
         start = np.log(near_um)
-        found = minimize_scalar(lambda x: -self.at(x), bracket=(start - 0.2, start + 0.2), tol=0.01, options={"maxiter": 12})
-        return float(np.exp(found.x))
+        found = minimize_scalar(
+            lambda x: -self.at(float(np.clip(x, *WIDTHS))), bracket=(start - 0.2, start + 0.2), tol=0.01, options={"maxiter": 12}
+        )
+        return float(np.exp(np.clip(found.x, *WIDTHS)))
 
     def interval(self, width_um: float) -> tuple[float, float]:
         """Return the widths at which the log-likelihood of all tracks has fallen by 1.92; how long one stays says nothing of the next."""

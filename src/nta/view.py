@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from nta.video import Calibration
 
 CLEAR = 1.0  # ln of the signal-to-noise over the threshold, above which nobody leaves the light within a frame
 GUESSED_MISSED, GUESSED_BROKEN, WORTH = 0.01, 0.002, 500  # shares where no spot is clear, and how many spots such a guess is worth
+SOFT, HARD = 2.0, 32.0
 HEIGHT_OF_PLACE = 1.5  # of the noise that a spot's light adds: in its height, 2/3, over that in its place, 4/9
 # SD of ln of a smeared spot's height over x: of a walk's variance it is 0.894 of its mean, of two axes 0.632; the more smeared, the less
 # it matters, by 1 / (1 + 1.75 x) within 3 % up to x = 0.6 (simulated walks)
@@ -32,6 +33,7 @@ class View:
     missed_share : of the frames in which a clear particle is not found
     broken_share : of the links of a clear particle away from the field's edges at which its track ends all the same
     field_um, flow_um_s : (2,) sides of the field and common motion, x and y
+    edge : ln of the light falls off with this power of the depth: `SOFT`, a Gaussian, or `HARD`, even light with an end
     """
 
     threshold_snr: float
@@ -46,6 +48,19 @@ class View:
     broken_share: float
     field_um: tuple[float, float]
     flow_um_s: tuple[float, float]
+    edge: float = SOFT
+
+    def fall(self, widths: np.ndarray) -> np.ndarray:
+        """Return by how much ln of the light is lower at so many widths from the middle."""
+        return np.asarray(0.5 * widths**self.edge)
+
+    def reach(self, log_peak: np.ndarray) -> np.ndarray:
+        """Return at how many widths from the middle the light has fallen by `log_peak`, > 0."""
+        return np.asarray((2 * log_peak) ** (1 / self.edge))
+
+    def hardened(self) -> View:
+        """Return the same in even light with an end: who stops being seen while it is clear has left it, and no link broke."""
+        return replace(self, edge=HARD, broken_share=GUESSED_BROKEN)
 
     def smear(self, diffusion_um2_s: np.ndarray) -> np.ndarray:
         """Return x: a walk of the exposure lowers a spot in the matched filter to 1 / (1 + x) on average.
