@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import naive
@@ -346,3 +347,30 @@ def test_tracks_that_do_not_diffuse_freely_are_left_out(name: str) -> None:
     plain = find_distribution(tracks, diffusion, presence, naive.calibration(), Settings())
     assert plain.share(400.0, math.inf).value == pytest.approx(20 / 220, abs=0.02)
     assert np.all(plain.outlier < 0.01)
+
+
+def test_what_is_not_known_of_the_light_tilts_the_replicates() -> None:
+    tracks, diffusion, presence = problem(CASES["bimodal"](np.random.default_rng(2)), seed=3)
+    ln = np.log(GRID / 100.0)
+    doubtful = replace(presence, doubt=np.array([0.3 * ln, 0.2 * np.ones(len(ln))]))
+    sure, unsure = (find_distribution(tracks, diffusion, p, naive.calibration(), Settings()) for p in (presence, doubtful))
+    assert sure.weight.tobytes() == unsure.weight.tobytes()
+    # ln of 200 over 80, times 0.3: of shares of 0.7 and 0.3
+    spread = 0.3 * math.log(2.5) * 0.7 * 0.3
+    told = [np.std(np.diff([d._below(np.array([126.0]), b + 1)[0] for b in range(40)])) for d in (sure, unsure)]
+    assert math.sqrt(max(told[1] ** 2 - told[0] ** 2, 0.0) / 2) == pytest.approx(spread, rel=0.5)
+    assert unsure.number_per_um.high > 1.1 * sure.number_per_um.high
+
+
+def test_a_tilt_has_an_end_where_the_tracks_have() -> None:
+    ln = np.log(GRID)
+    found = np.where((GRID > 80) & (GRID < 300), 1.0, 0.0)
+    _, _, presence = problem(np.zeros(1))
+    more = module._more_particles(replace(presence, doubt=(ln - ln.mean())[None]), ln, found, 5, 0)
+    assert np.ptp(more[:, GRID < 75], axis=1) == pytest.approx(np.zeros(5), abs=1e-12)
+    assert np.ptp(more[:, GRID > 320], axis=1) == pytest.approx(np.zeros(5), abs=1e-12)
+    inside = (GRID > 90) & (GRID < 280)
+    for row in more:
+        slope = np.diff(row[inside]) / np.diff(ln[inside])
+        assert slope == pytest.approx(slope[0] * np.ones(len(slope)), rel=1e-9)
+    assert module._more_particles(presence, ln, found, 5, 0) == pytest.approx(np.zeros((5, len(ln))))

@@ -23,6 +23,7 @@ from nta.video import Calibration
 
 REPLICATES = 200
 FEW = 4096  # tracks whose likelihoods are kept in double precision: to convert them for every sum takes longer than it saves memory
+WITHIN = (0.01, 0.99)  # of the tracks
 FINER = 8  # steps of the distribution's grid to one of the likelihoods'
 RARE = 2.0  # directed and confined: their share is exponential about 0 a priori, so that freely diffusing tracks are not theirs by luck
 STATISTICS = ("mean", "mode", "sd", "d10", "d50", "d90", "span")
@@ -203,16 +204,19 @@ def find_distribution(
     if np.all(outlier.sum(axis=1) > 0.5):
         return replace(empty, posterior=posterior, outlier=outlier)
     drawn = draw_replicates(evidence, fits, REPLICATES, np.random.default_rng([settings.distribution.seed, 0]))
-    weights = np.array([_weights(m, grid) for m in drawn])
-    numbers = np.array([m.cells(evidence.ln_d) for m in [mixture, *drawn]])
-    in_view, per_um = numbers @ presence.depth_um, numbers.sum(axis=1)
-    rng = np.random.default_rng([settings.distribution.seed, 1])
     weight = _weights(mixture, grid)
     unweighted = weight * np.interp(np.log(grid), evidence.ln_d, presence.tracks)
+    unweighted /= unweighted.sum()
+    more = _more_particles(presence, evidence.ln_d, posterior.sum(axis=0), len(drawn), settings.distribution.seed)
+    weights = np.array([_weights(m, grid) * np.exp(np.interp(np.log(grid), evidence.ln_d, f)) for m, f in zip(drawn, more, strict=True)])
+    weights /= weights.sum(axis=1, keepdims=True)
+    numbers = np.array([mixture.cells(evidence.ln_d), *(m.cells(evidence.ln_d) * np.exp(f) for m, f in zip(drawn, more, strict=True))])
+    in_view, per_um = numbers @ presence.depth_um, numbers.sum(axis=1)
+    rng = np.random.default_rng([settings.distribution.seed, 1])
     return Distribution(
         grid_nm=grid,
         weight=weight,
-        unweighted=unweighted / unweighted.sum(),
+        unweighted=unweighted,
         replicates=weights,
         scale=np.exp(scale_sd * rng.normal(size=len(weights))),
         scale_sd=scale_sd,
@@ -233,6 +237,21 @@ def fine_grid_nm() -> np.ndarray:
     """Return the diameters on which distributions are given: `FINER` steps to one of the likelihoods', since a size may be narrow."""
     coarse = size_grid_nm()
     return np.geomspace(coarse[0], coarse[-1], FINER * (len(coarse) - 1) + 1)
+
+
+def _more_particles(presence: Presence, ln_d: np.ndarray, found: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Return (n, k) draws of ln of how many more particles there are of each size, since fewer tracks of each may be expected.
+
+    What changes a distribution's shape by no more than a tilt, from the first to the last percent of the tracks found of each size, (k,).
+    """
+    if not len(presence.doubt):
+        return np.zeros((n, len(ln_d)))
+    share = found / found.sum()
+    ends = np.interp(WITHIN, np.cumsum(share), ln_d)
+    centred = ln_d - share @ ln_d
+    slope = (presence.doubt * share) @ centred / max(share @ centred**2, LEAST)
+    tilt = (presence.doubt @ share)[:, None] + slope[:, None] * np.clip(centred, *(ends - share @ ln_d))
+    return np.asarray(-np.random.default_rng([seed, 2]).normal(size=(n, len(tilt))) @ tilt)
 
 
 def _weights(mixture: Mixture, grid_nm: np.ndarray) -> np.ndarray:

@@ -29,9 +29,10 @@ ONE_SIZE = 20.0  # of the log-likelihood; seven tracks of one particle, as many 
 UNEVENNESS = np.pi / 2
 MANY_BROKEN = 0.01  # of the links; in films 0.001 to 0.004 are, and as many stop within a frame of a soft edge
 TURNS = 2  # of brightness and width, each given the other
-WIDTHS = (np.log(0.1), np.log(100.0))  # ln of those considered
+WIDTHS, FARTHEST = (float(np.log(0.1)), float(np.log(100.0))), 1.0  # ln of those considered, and how far from a first guess
 GUESSES_UM = np.array([1.0, 2.0, 4.0, 8.0, 16.0])  # of the width
 MOST_CLASSES, EXPECTED, FITTED = 8, 5.0, 1  # of tracks' lengths that are compared; particles in each; numbers that were fitted
+DOUBT_SIZES = 32  # of the grid
 NOBODY = 1e-12  # share of the tracks
 UNLIKELY = 1e-3  # chance of such lengths, below which the model is said not to hold
 
@@ -48,6 +49,7 @@ class Presence:
     visitors_um : (k,) float64, different particles that come through in the whole video, per particle per um of depth in the field
     detections : (k,) float64, expected number of detections in the `tracks`
     slowed : (k,) float64, by how much less the steps of what is followed vary than all
+    doubt : (j, k) float64, what ln of the `tracks` changes by with one standard uncertainty of each of j independent causes
     width_um, width_low_um, width_high_um : SD of the light in depth, and the interval of its profile likelihood
     brightness : light over size
     lengths_chance : how likely the lengths of tracks are, or less likely ones, as the model has them; NaN for too few
@@ -59,6 +61,7 @@ class Presence:
     visitors_um: np.ndarray
     detections: np.ndarray = field(default_factory=lambda: np.empty(0))
     slowed: np.ndarray = field(default_factory=lambda: np.empty(0))
+    doubt: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     width_um: float = np.nan
     width_low_um: float = np.nan
     width_high_um: float = np.nan
@@ -72,7 +75,10 @@ class Presence:
         at = min(int(np.searchsorted(grid_nm, diameter_nm)), len(grid_nm) - 1)
         nearest = np.maximum(np.arange(len(grid_nm)), at)
         names = ("tracks", "detections", "depth_um", "slowed")
-        return replace(self, log_tracks=self.log_tracks[:, nearest], **{name: getattr(self, name)[nearest] for name in names})
+        by_size = {name: getattr(self, name)[nearest] for name in names} | {
+            name: getattr(self, name)[:, nearest] for name in ("log_tracks", "doubt")
+        }
+        return replace(self, **by_size)
 
     def as_seen(self, loglik: np.ndarray) -> np.ndarray:
         """Return log-likelihoods, (m, k), at the diameters that particles of each size seem to have: larger, where fast ones are missed."""
@@ -127,6 +133,7 @@ def find_presence(tracks: Tracks, diffusion: Diffusion, calibration: Calibration
         _visitors_um(grid, brightness, width),
         detections,
         _depth(grid, brightness, width).slowed(),
+        _doubt(grid, brightness, width, high),
         width,
         low,
         high,
@@ -248,11 +255,10 @@ class _Profile:
         """Return the most likely width, um."""
         from scipy.optimize import minimize_scalar
 
-        start = np.log(near_um)
-        found = minimize_scalar(
-            lambda x: -self.at(float(np.clip(x, *WIDTHS))), bracket=(start - 0.2, start + 0.2), tol=0.01, options={"maxiter": 12}
-        )
-        return float(np.exp(np.clip(found.x, *WIDTHS)))
+        start = float(np.log(near_um))
+        bounds = (max(start - FARTHEST, WIDTHS[0]), min(start + FARTHEST, WIDTHS[1]))
+        found = minimize_scalar(lambda x: -self.at(x), bounds=bounds, method="bounded", options={"xatol": 0.01, "maxiter": 15})
+        return float(np.exp(found.x))
 
     def interval(self, width_um: float) -> tuple[float, float]:
         """Return the widths at which the log-likelihood of all tracks has fallen by 1.92; how long one stays says nothing of the next."""
@@ -313,6 +319,24 @@ def _depth_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> n
 
 def _depth(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> Depth:
     return Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm))
+
+
+def _doubt(grid_nm: np.ndarray, brightness: Brightness, width_um: float, high_um: float) -> np.ndarray:
+    """Return `Presence.doubt`: of four independent combinations of the brightness's parameters, and of the width."""
+    some = np.unique(np.linspace(0, len(grid_nm) - 1, DOUBT_SIZES).round().astype(int))
+    size = grid_nm[some]
+    staying, least = brightness.view.staying(brightness.constant / size), brightness.view.min_frames
+
+    def log_tracks(b: Brightness, width: float) -> np.ndarray:
+        counts = _depth(size, b, width).expected(staying)
+        return np.log(np.maximum(counts[least:].sum(axis=0), NOBODY))
+
+    here = log_tracks(brightness, width_um)
+    moved = [replace(brightness, parameter=brightness.parameter + step) for step in np.linalg.cholesky(brightness.covariance).T]
+    found = [log_tracks(b, width_um) - here for b in moved]
+    found.append(log_tracks(brightness, width_um * (high_um / width_um) ** (1 / 1.96)) - here)
+    ln = np.log(grid_nm)
+    return np.array([np.interp(ln, ln[some], change) for change in found])
 
 
 def _on_grid(grid_nm: np.ndarray, brightness: Brightness, width_um: float, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
