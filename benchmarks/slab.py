@@ -16,6 +16,7 @@ import numpy as np
 from nta.diffusion import Diffusion, find_diffusion
 from nta.distribution import Distribution, find_distribution
 from nta.drift import Drift
+from nta.limit import find_limit
 from nta.presence import Presence, find_presence
 from nta.settings import Settings, Used
 from nta.spots import Spots
@@ -240,4 +241,5 @@ def size(shot: Shot, settings: Settings | None = None) -> tuple[Diffusion, Prese
     still = Drift(np.zeros(N_FRAMES), np.zeros(N_FRAMES), N_FRAMES)
     diffusion = find_diffusion(tracks, still, calibration(), 0.8900)
     presence = find_presence(tracks, diffusion, calibration(), MIN_FRAMES)
+    presence = presence.down_to(diffusion.grid_nm, find_limit(presence).diameter_nm)
     return diffusion, presence, find_distribution(tracks, diffusion, presence, calibration(), settings)

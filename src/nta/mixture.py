@@ -172,11 +172,13 @@ def _beginning(evidence: Evidence) -> Mixture:
     for _ in range(30):
         _, found, joined = expect(evidence.matrix, evidence.outliers, once, number, other)
         number, other = number * (found / evidence.expected), other * joined
-    number = np.maximum(number, FEWEST_PARTICLES / k)  # where nothing diffuses
-    weight = number / number.sum()
+    # by tracks, since what is hardly seen may be of any number
+    found = np.maximum(number * evidence.expected, FEWEST_TRACKS / k)
+    weight = found / found.sum()
     centre = float(weight @ evidence.ln_d)
     width = float(np.sqrt(max(weight @ (evidence.ln_d - centre) ** 2, 0.01)))
-    return Mixture(number.sum(keepdims=True), np.array([centre]), np.array([width]), np.maximum(other, FEWEST_TRACKS))
+    each = float(np.interp(centre, evidence.ln_d, evidence.expected))
+    return Mixture(np.array([found.sum() / each]), np.array([centre]), np.array([width]), np.maximum(other, FEWEST_TRACKS))
 
 
 def _with_widths(mixture: Mixture, widths: Widths, width: float) -> Mixture:
