@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import tempfile
 from dataclasses import asdict, dataclass
@@ -94,12 +93,12 @@ def _quantile_errors(distribution: Distribution, truth: Truth, limit_nm: float) 
     weight, nm = weight[nm > limit_nm], nm[nm > limit_nm]
     below = distribution.share(0.0, limit_nm).value if limit_nm else 0.0
     edges, cumulative = np.log(distribution.edges_nm), np.append(0.0, np.cumsum(distribution.weight))
+    # a size that is narrower than a cell of the grid stands on a step
+    rising = np.flatnonzero(np.diff(cumulative) > 0)
+    some = np.unique(np.append(rising, rising + 1))
     errors = {}
     for name, q in QUANTILES.items():
         true = nm[min(np.searchsorted(np.cumsum(weight) / weight.sum(), q), len(nm) - 1)]
-        # a size that is narrower than a cell of the grid stands on a step
-        rising = np.flatnonzero(np.diff(cumulative) > 0)
-        some = np.unique(np.append(rising, rising + 1))
         measured = np.exp(np.interp(below + q * (1 - below), cumulative[some], edges[some]))
         errors[name] = 100 * (measured / true - 1)
     return errors
@@ -128,14 +127,6 @@ def _by_script(video: Path, recipe: Recipe, truth: Truth) -> float:
         np.save(kept, nm)
     nm = np.load(kept)
     return float(wasserstein_distance(np.log(nm), np.log(truth.present_nm), None, truth.present))
-
-
-def _film(recipe: Recipe, seed: int, folder: Path) -> Path:
-    video = folder / f"{recipe.name}_{seed}.tif"
-    told = video.with_name(f"{video.stem}_truth.json")
-    if not video.exists() or json.loads(told.read_text(encoding="utf-8"))["seed"] != seed:
-        write_video(recipe, seed, video)
-    return video
 
 
 def _bars(rows: list[Row]) -> str:
@@ -173,7 +164,9 @@ def main() -> None:
         for case in options.cases:
             recipe = find_recipe(case)
             for seed in range(first, last + 1):
-                video = _film(recipe, seed, folder)
+                video = folder / f"{recipe.name}_{seed}.tif"
+                if not video.exists():
+                    write_video(recipe, seed, video)
                 row = measure(video, recipe, seed)
                 found.setdefault(case, []).append(row)
                 errors = (f"{getattr(row, name):+.1f}" for name in QUANTILES)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_mixture import LN, evidence_of
 
-from nta.emptiness import expectation_steps, find_emptiable, likelihood_bounds
-from nta.mixture import Evidence, fit_mixtures
+from nta.emptiness import find_emptiable, likelihood_bounds
+from nta.mixture import Evidence, expectation_steps, fit_mixtures
 
 
 def test_likelihood_lies_within_its_bounds() -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nta.kernels.regimes import LANES, regime_loglik
+from nta.kernels.likelihood import LANES
+from nta.kernels.regimes import regime_loglik
 from nta.regimes import ANYWHERE_UM2, LARGEST_TRAP_UM, SMALLEST_TRAP_UM, VELOCITY_UM_S, confined_loglik, directed_loglik
 from nta.steps import Steps
 

@@ -51,6 +51,19 @@ class Depth:
         seen = (1 - view.missed_share) * ndtr((snr - view.threshold_snr) / sd)
         return cls(view, diffusion_um2_s, cell, z, snr, sd, seen, moves(cell / step, DEPTH_CELLS))
 
+    def full_um(self) -> np.ndarray:
+        """Return (k,) the depth in which detections are made, as if all were made within and none beyond it."""
+        return np.asarray(2 * self.cell_um * self.seen.sum(axis=1) / (1 - self.view.missed_share))
+
+    def visitors_um(self) -> np.ndarray:
+        """Return (k,) how many different particles come through in the whole video, per particle per um of depth in the field.
+
+        In depth those within it and, on both sides, the mean largest excursion in the video, sqrt(4 D T / pi).
+        """
+        view = self.view
+        crossed = self.full_um() + 2 * np.sqrt(4 * self.diffusion_um2_s * view.n_frames * view.dt_s / np.pi)
+        return np.asarray(crossed * view.visiting(self.diffusion_um2_s))
+
     def expected(self, staying: np.ndarray) -> np.ndarray:
         """Return (n_frames + 1, k) expected number of tracks of each span, for one particle per um of depth and field.
 

@@ -61,6 +61,13 @@ class Diffusion:
         """(k,) diffusion coefficients of the diameters of the grid."""
         return self.stokes_einstein_nm_um2_s / self.grid_nm
 
+    def exposure_s(self, calibration: Calibration) -> Used | None:
+        """Return the exposure: the known one, else the one that the tracks told, else ``None``."""
+        told = self.chosen.get("exposure_ms")
+        if calibration.exposure_s is not None or told is None:
+            return calibration.exposure_s
+        return Used(told.value / 1e3, told.source, (told.sd or 0.0) / 1e3)
+
     def raw_diameters_nm(self) -> np.ndarray:
         """Return the maximum-likelihood diameters of the tracks whose motion is resolved, (<= m,)."""
         moving = self.d_um2_s > 0

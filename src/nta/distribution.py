@@ -15,7 +15,7 @@ from nta.emptiness import find_emptiable
 from nta.errors import Notice
 from nta.mixture import Evidence, Mixture, fit_mixtures
 from nta.physics import ZERO_CELSIUS_K
-from nta.presence import UNEVENNESS, Presence, span_frames
+from nta.presence import UNEVENNESS, Presence, span_frames, stuck_or_chance
 from nta.replicates import draw_replicates
 from nta.settings import Settings, Used
 from nta.tracks import Tracks
@@ -190,7 +190,8 @@ def find_distribution(
     A Poisson process of tracks: ``l(c) = sum_i ln sum_k c_k E_(n_i, k) p(track_i | d_k) - sum_k c_k E_k`` with E the expected number of
     tracks of n frames that a particle of size k makes (`presence`; ``None`` when no track was sized).
     """
-    grid, nothing = fine_grid_nm(), np.zeros(FINER * (len(diffusion.grid_nm) - 1) + 1)
+    grid = fine_grid_nm()
+    ln_grid, nothing = np.log(grid), np.zeros(len(grid))
     scale_sd = _scale_sd(calibration, diffusion, settings)
     raw = diffusion.raw_diameters_nm()
     none = Interval(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -205,10 +206,10 @@ def find_distribution(
         return replace(empty, posterior=posterior, outlier=outlier)
     drawn = draw_replicates(evidence, fits, REPLICATES, np.random.default_rng([settings.distribution.seed, 0]))
     weight = _weights(mixture, grid)
-    unweighted = weight * np.interp(np.log(grid), evidence.ln_d, presence.tracks)
+    unweighted = weight * np.interp(ln_grid, evidence.ln_d, presence.tracks)
     unweighted /= unweighted.sum()
     more = _more_particles(presence, evidence.ln_d, posterior.sum(axis=0), len(drawn), settings.distribution.seed)
-    weights = np.array([_weights(m, grid) * np.exp(np.interp(np.log(grid), evidence.ln_d, f)) for m, f in zip(drawn, more, strict=True)])
+    weights = np.array([_weights(m, grid) * np.exp(np.interp(ln_grid, evidence.ln_d, f)) for m, f in zip(drawn, more, strict=True)])
     weights /= weights.sum(axis=1, keepdims=True)
     numbers = np.array([mixture.cells(evidence.ln_d), *(m.cells(evidence.ln_d) * np.exp(f) for m, f in zip(drawn, more, strict=True))])
     in_view, per_um = numbers @ presence.depth_um, numbers.sum(axis=1)
@@ -268,16 +269,13 @@ def _name_peaks(mixture: Mixture) -> tuple[Peak, ...]:
 
 def _evidence(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> Evidence:
     span = span_frames(tracks)[diffusion.track]
-    any_time = -np.log(tracks.spots.n_frames)
     # how long what goes its way is seen depends on its size, which may be any
     as_others = np.log(np.mean(np.exp(presence.log_tracks - np.log(presence.tracks)), axis=1))
-    # something held stays for any time; a chain of chance links goes on with even odds
     log_outlier = np.column_stack(
         [
-            diffusion.loglik_immobile + any_time,
-            diffusion.loglik_noise - np.log(2.0) * (span - span.min() + 1),
+            stuck_or_chance(diffusion.loglik_immobile, diffusion.loglik_noise, span, tracks.spots.n_frames),
             diffusion.loglik_directed + as_others[span] - np.log(RARE),
-            diffusion.loglik_confined + any_time - np.log(RARE),
+            diffusion.loglik_confined - np.log(tracks.spots.n_frames) - np.log(RARE),
         ]
     )
     matrix = np.empty(diffusion.loglik.shape, float if len(diffusion) <= FEW else np.float32)
@@ -329,10 +327,7 @@ def _scale_sd(calibration: Calibration, diffusion: Diffusion, settings: Settings
     pixel = calibration.pixel_size_um
     terms.append(2 * (pixel.sd or 0.0) / pixel.value)
     # D (1 - 2R) is what steps show, 2R = te / (3 dt)
-    exposure = calibration.exposure_s
-    if exposure is None and "exposure_ms" in diffusion.chosen:
-        estimate = diffusion.chosen["exposure_ms"]
-        exposure = Used(estimate.value / 1e3, estimate.source, (estimate.sd or 0.0) / 1e3)
+    exposure = diffusion.exposure_s(calibration)
     if exposure is not None:
         terms.append((exposure.sd or 0.0) / (3 / calibration.fps.value - exposure.value))
     if "correlation_doubt" in diffusion.chosen:

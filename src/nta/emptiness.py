@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from nta.blocks import expect
 from nta.intervals import DROP_95
-from nta.mixture import Evidence, Mixture
+from nta.mixture import Evidence, Mixture, expectation_steps
 
 MOST_STEPS, LOOK_STEPS = 300, 10
 SMALLEST = np.exp(-12.0)  # of the fullest cell: what an empty one begins with
@@ -43,23 +42,13 @@ def find_emptiable(evidence: Evidence, mixture: Mixture, slack: float) -> Callab
     return lambda low_nm, high_nm: test((grid_nm >= low_nm * slack) & (grid_nm * slack < high_nm))
 
 
-def expectation_steps(evidence: Evidence, number: np.ndarray, other: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers (k,) and outliers (o,) after steps of EM without any shape from those given; what is zero stays zero."""
-    once = np.ones(len(evidence.matrix))
-    for _ in range(steps):
-        _, found, joined = expect(evidence.matrix, evidence.outliers, once, number, other)
-        number, other = number * (found / evidence.expected), other * joined
-    return number, other
-
-
 def likelihood_bounds(evidence: Evidence, number: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Return the log-likelihood of numbers (k,) and outliers (o,) after a step of `expectation_steps`, and what none exceeds.
 
     None with the same zeros, that is. The log-likelihood is concave in the numbers, and those of the best ones expect as many tracks as
     there are: it is higher by no more than that many times the largest growth the next step would bring, less one.
     """
-    once = np.ones(len(evidence.matrix))
-    fit, found, joined = expect(evidence.matrix, evidence.outliers, once, number, other)
+    fit, found, joined = evidence.expect(number, other)
     growth = np.concatenate([(found / evidence.expected)[number > 0], joined]).max()
     reached = float(fit - evidence.expected @ number - other.sum())
-    return reached, reached + float(len(once) * max(growth - 1, 0.0))
+    return reached, reached + float(len(evidence.matrix) * max(growth - 1, 0.0))

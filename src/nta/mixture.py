@@ -101,6 +101,10 @@ class Evidence:
     tracks_per_particle: np.ndarray
     visitors: np.ndarray
 
+    def expect(self, number: np.ndarray, other: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return `blocks.expect` of numbers (k,) and outliers (o,), each track counted once."""
+        return expect(self.matrix, self.outliers, np.ones(len(self.matrix)), number, other)
+
 
 def fit_mixtures(evidence: Evidence) -> tuple[Fit, ...]:
     """Fit mixtures of 1, 2 ... components, with widths of their own, with one in common, and of one size each; the best first.
@@ -144,6 +148,21 @@ def scores(evidence: Evidence, mixture: Mixture) -> tuple[np.ndarray, np.ndarray
     return information, np.asarray((weighted * more[:, None]).T @ weighted)
 
 
+def inverted(information: np.ndarray) -> np.ndarray:
+    """Return the inverse of an information of parameters of any scale, (p, p); those on which nothing depends are held."""
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
+    both = np.outer(scale, scale)
+    return np.asarray(np.linalg.inv(information / both + 1e-6 * np.eye(len(scale))) / both)
+
+
+def expectation_steps(evidence: Evidence, number: np.ndarray, other: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers (k,) and outliers (o,) after steps of EM without any shape from those given; what is zero stays zero."""
+    for _ in range(steps):
+        _, found, joined = evidence.expect(number, other)
+        number, other = number * (found / evidence.expected), other * joined
+    return number, other
+
+
 def _shapes(centre: np.ndarray, width: np.ndarray, ln_d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the share of each component at each grid point, (j, k), and its slopes over centre and square of the width.
 
@@ -168,10 +187,7 @@ def _shapes(centre: np.ndarray, width: np.ndarray, ln_d: np.ndarray) -> tuple[np
 def _beginning(evidence: Evidence) -> Mixture:
     """Return one component with the moments of a free density after a few steps of EM."""
     k, o, m = len(evidence.ln_d), evidence.outliers.shape[1], len(evidence.matrix)
-    number, other, once = np.full(k, m / k) / evidence.expected, np.full(o, 0.01 * m), np.ones(m)
-    for _ in range(30):
-        _, found, joined = expect(evidence.matrix, evidence.outliers, once, number, other)
-        number, other = number * (found / evidence.expected), other * joined
+    number, other = expectation_steps(evidence, np.full(k, m / k) / evidence.expected, np.full(o, 0.01 * m), 30)
     # by tracks, since what is hardly seen may be of any number
     found = np.maximum(number * evidence.expected, FEWEST_TRACKS / k)
     weight = found / found.sum()
@@ -188,7 +204,7 @@ def _with_widths(mixture: Mixture, widths: Widths, width: float) -> Mixture:
 def _grown(evidence: Evidence, mixture: Mixture) -> Iterable[Mixture]:
     """Yield what has one component more: where the tracks ask for one most, or one of those there are cut in two."""
     cells = mixture.cells(evidence.ln_d)
-    _, found, _ = expect(evidence.matrix, evidence.outliers, np.ones(len(evidence.matrix)), cells, mixture.outlier)
+    _, found, _ = evidence.expect(cells, mixture.outlier)
     lacking = int(np.argmax(found / evidence.expected))
     few = PART * float(cells @ evidence.expected) / evidence.expected[lacking]
     width = NARROWEST if mixture.widths == "none" else BEGINNING
@@ -223,7 +239,6 @@ def _climb(evidence: Evidence, start: Mixture) -> Fit:
 
     j, o = len(start.centre), len(start.outlier)
     fitted = {"own": j, "shared": 1, "none": 0}[start.widths]
-    once = np.ones(len(evidence.matrix))
 
     def mixture_at(p: np.ndarray) -> Mixture:
         width = np.exp(p[2 * j : 2 * j + fitted]) if fitted else np.array([NARROWEST])
@@ -234,7 +249,7 @@ def _climb(evidence: Evidence, start: Mixture) -> Fit:
         slopes = mixture.slopes(evidence.ln_d)
         slopes[2 * j :] *= 2 * mixture.width[:fitted, None] ** 2  # over ln of the width
         cells = mixture.cells(evidence.ln_d)
-        reached, growth, joined = expect(evidence.matrix, evidence.outliers, once, cells, mixture.outlier)
+        reached, growth, joined = evidence.expect(cells, mixture.outlier)
         loglik = reached - cells @ evidence.expected - mixture.outlier.sum()
         return -loglik, -np.concatenate([slopes @ (growth - evidence.expected), mixture.outlier * (joined - 1)])
 
@@ -254,10 +269,7 @@ def _climb(evidence: Evidence, start: Mixture) -> Fit:
 def _price(evidence: Evidence, mixture: Mixture) -> float:
     """Return by what the log-likelihood of a mixture is too good: half the ln of the particles for each parameter, dependence counted."""
     information, more = scores(evidence, mixture)
-    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
-    # parameters on which nothing depends are no dearer than others
-    hold = 1e-6 * np.eye(len(scale))
-    parameters = len(scale) + float(np.trace(np.linalg.solve(information / np.outer(scale, scale) + hold, more / np.outer(scale, scale))))
+    parameters = len(information) + float(np.sum(inverted(information) * more))  # the trace of the product of two symmetric matrices
     cells = mixture.cells(evidence.ln_d)
     particles = max(float(cells @ (evidence.expected / evidence.tracks_per_particle)), 2.0)
     return float(0.5 * np.log(particles) * parameters + np.log(ODDS) * (len(mixture.centre) - 1))

@@ -117,22 +117,25 @@ def find_presence(tracks: Tracks, diffusion: Diffusion, calibration: Calibration
     above the threshold is seen to ``w sqrt(2 ln q)``. Where more tracks of clear particles stop than links break, the light may have an
     end instead: what explains the lengths better is taken.
     """
-    view = find_view(tracks, diffusion.track, calibration, _exposure_s(diffusion, calibration), min_frames)
+    exposure = diffusion.exposure_s(calibration)
+    exposure_s = 0.5 / calibration.fps.value if exposure is None else float(exposure.value)
+    view = find_view(tracks, diffusion.track, calibration, exposure_s, min_frames)
     sample, looks = _sample(tracks, diffusion, view)
     views = [view] if view.broken_share < MANY_BROKEN else [view, view.hardened()]
     fits = [_fit(sample, looks, v, diffusion.stokes_einstein_nm_um2_s) for v in views]
     brightness, profile, width = max(fits, key=lambda fit: fit[1].at(np.log(fit[2])))
     low, high = profile.interval(width)
     grid = diffusion.grid_nm
-    log_tracks, expected, detections = _on_grid(grid, brightness, width, int(span_frames(tracks)[diffusion.track].max()))
+    depth = _depth(grid, brightness, width)
+    log_tracks, expected, detections = _lengths(depth, int(span_frames(tracks)[diffusion.track].max()))
     chance = profile.lengths_chance(width)
     return Presence(
         log_tracks,
         expected,
-        _depth_um(grid, brightness, width),
-        _visitors_um(grid, brightness, width),
+        depth.full_um(),
+        depth.visitors_um(),
         detections,
-        _depth(grid, brightness, width).slowed(),
+        depth.slowed(),
         _doubt(grid, brightness, width, high),
         width,
         low,
@@ -169,12 +172,12 @@ def span_frames(tracks: Tracks) -> np.ndarray:
     return (frame[tracks.start[1:] - 1] - frame[tracks.start[:-1]] + 1).astype(np.int64)
 
 
-def _exposure_s(diffusion: Diffusion, calibration: Calibration) -> float:
-    """Return the exposure: as given, else as the tracks tell."""
-    if calibration.exposure_s is not None:
-        return float(calibration.exposure_s.value)
-    told = diffusion.chosen.get("exposure_ms")
-    return 0.5 / calibration.fps.value if told is None else float(told.value) / 1e3
+def stuck_or_chance(loglik_immobile: np.ndarray, loglik_noise: np.ndarray, span: np.ndarray, n_frames: int) -> np.ndarray:
+    """Return the log-likelihood of motion and length of what does not diffuse, (m, 2).
+
+    Something stuck stays for any time; a chain of chance links goes on with even odds.
+    """
+    return np.column_stack([loglik_immobile - np.log(n_frames), loglik_noise - np.log(2.0) * (span - span.min() + 1)])
 
 
 def _sample(tracks: Tracks, diffusion: Diffusion, view: View) -> tuple[_Sample, Looks]:
@@ -182,10 +185,7 @@ def _sample(tracks: Tracks, diffusion: Diffusion, view: View) -> tuple[_Sample, 
     some = np.unique(np.linspace(0, len(diffusion) - 1, FIT_TRACKS).astype(int))
     rows = diffusion.track[some]
     span = span_frames(tracks)[rows]
-    # something stuck stays for any time; a chain of chance links goes on with even odds
-    log_others = np.column_stack(
-        [diffusion.loglik_immobile[some] - np.log(view.n_frames), diffusion.loglik_noise[some] - np.log(2.0) * (span - span.min() + 1)]
-    )
+    log_others = stuck_or_chance(diffusion.loglik_immobile[some], diffusion.loglik_noise[some], span, view.n_frames)
     best = np.maximum(log_others.max(axis=1, keepdims=True), 0.0)  # the best size is 0
     likelihood, others = np.exp(diffusion.loglik[some] - best), np.exp(log_others - best)
     weight, rest, free = _by_motion(likelihood, others)
@@ -270,7 +270,8 @@ class _Profile:
     def tracks_per_particle(self, width_um: float) -> float:
         """Return how many tracks a particle makes, on average over the tracks."""
         found = self.numbers * self.expected
-        each = np.maximum(UNEVENNESS * self.expected / _visitors_um(self.sample.size_nm, self.brightness, width_um), 1.0)
+        visitors = _depth(self.sample.size_nm, self.brightness, width_um).visitors_um()
+        each = np.maximum(UNEVENNESS * self.expected / visitors, 1.0)
         return float(max(found.sum() / np.maximum(found @ (1 / each), 1e-300), 1.0))
 
     def lengths_chance(self, width_um: float) -> float:
@@ -303,20 +304,6 @@ def _guess_width(sample: _Sample, brightness: Brightness) -> float:
     return float(GUESSES_UM[int(np.argmax([profile.at(np.log(width)) for width in GUESSES_UM]))])
 
 
-def _visitors_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:
-    """Return `Presence.visitors_um`: the depth and, on both sides, the mean largest excursion in the video, sqrt(4 D T / pi)."""
-    view = brightness.view
-    diffusion = brightness.constant / size_nm
-    crossed = _depth_um(size_nm, brightness, width_um) + 2 * np.sqrt(4 * diffusion * view.n_frames * view.dt_s / np.pi)
-    return np.asarray(crossed * view.visiting(diffusion))
-
-
-def _depth_um(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> np.ndarray:
-    """Return the depth in which detections are made, as if all were made within and none beyond it."""
-    depth = _depth(size_nm, brightness, width_um)
-    return np.asarray(2 * depth.cell_um * depth.seen.sum(axis=1) / (1 - brightness.view.missed_share))
-
-
 def _depth(size_nm: np.ndarray, brightness: Brightness, width_um: float) -> Depth:
     return Depth.of(brightness.view, width_um, brightness.constant / size_nm, brightness.log_peak(size_nm))
 
@@ -339,10 +326,9 @@ def _doubt(grid_nm: np.ndarray, brightness: Brightness, width_um: float, high_um
     return np.array([np.interp(ln, ln[some], change) for change in found])
 
 
-def _on_grid(grid_nm: np.ndarray, brightness: Brightness, width_um: float, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _lengths(depth: Depth, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ln of the numbers of tracks of 0 to `longest` frames, (longest + 1, k), and those of sized tracks and their spots, (k,)."""
-    staying, least = brightness.view.staying(brightness.constant / grid_nm), brightness.view.min_frames
-    counts = _depth(grid_nm, brightness, width_um).expected(staying)
+    counts, least = depth.expected(depth.view.staying(depth.diffusion_um2_s)), depth.view.min_frames
     length = np.arange(len(counts))[:, None]
     sized, spots = counts[least:].sum(axis=0), (length * counts)[least:].sum(axis=0)
     return np.log(np.maximum(counts[: longest + 1], 1e-300)), np.maximum(sized, 1e-300), np.maximum(spots, 1e-300)

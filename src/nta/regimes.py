@@ -19,7 +19,7 @@ def directed_loglik(steps: Steps, variance_um2: np.ndarray, diffusion_um2_s: np.
 
     The velocity is normal about 0, of `VELOCITY_UM_S` along an axis; ln D is as likely anywhere in the range of `diffusion_um2_s`.
     """
-    from nta.kernels.regimes import LANES
+    from nta.kernels.likelihood import LANES
 
     d = np.geomspace(diffusion_um2_s[0], diffusion_um2_s[-1], LANES)
     zero, one = np.zeros(LANES), np.ones(LANES)
@@ -55,7 +55,8 @@ def confined_loglik(steps: Steps, variance_um2: np.ndarray, diffusion_um2_s: np.
 
 def _loglik(steps: Steps, variance_um2: np.ndarray, models: np.ndarray) -> np.ndarray:
     """Return the log-likelihood under each of some models, (sub-tracks, models)."""
-    from nta.kernels.regimes import LANES, regime_loglik
+    from nta.kernels.likelihood import LANES
+    from nta.kernels.regimes import regime_loglik
 
     n = models.shape[1]
     batches = -(-n // LANES)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from nta.blocks import LEAST, ROWS, blocks
-from nta.mixture import FEWEST_TRACKS, NARROWEST, WIDEST, Evidence, Fit, Mixture, scores
+from nta.mixture import FEWEST_TRACKS, NARROWEST, WIDEST, Evidence, Fit, Mixture, inverted, scores
 
 STEPS = 12  # of each refit; their curvature is that of all tracks, each counted once
 LONGEST = 0.7  # step in ln of a number
@@ -88,11 +88,9 @@ def _resampled_counts(evidence: Evidence, mixture: Mixture, n: int, rng: np.rand
 
 def _refit(evidence: Evidence, mixture: Mixture, counts: np.ndarray) -> list[Mixture]:
     """Fit again to each set of counts, (b, m), side by side: Fisher scoring for the components, the outliers by EM beside it."""
-    information, _ = scores(evidence, mixture)
-    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
-    inverse = np.linalg.inv(information / np.outer(scale, scale) + 1e-6 * np.eye(len(scale))) / np.outer(scale, scale)
+    inverse = inverted(scores(evidence, mixture)[0])
     b = len(counts)
-    best, reached, stride, step = [mixture] * b, np.full(b, -np.inf), np.ones(b), np.zeros((b, len(scale)))
+    best, reached, stride, step = [mixture] * b, np.full(b, -np.inf), np.ones(b), np.zeros((b, len(inverse)))
     tried = list(best)
     for _ in range(STEPS):
         cells = np.array([m.cells(evidence.ln_d) for m in tried])

@@ -8,10 +8,7 @@ import numpy as np
 from numba import jit
 
 from nta.kernels import JIT
-from nta.kernels.likelihood import LOG_2PI, STEPS_A_LOG
-
-LANES = 41
-"""Models at a time, as many as there are coefficients of `nta.kernels.likelihood`."""
+from nta.kernels.likelihood import LANES, LOG_2PI, STEPS_A_LOG
 
 X, Y, TREND, VARIANCE, KEPT, PRODUCT, SQUARES, LOGS, TREND2, ALONG_X, ALONG_Y = (LANES * i for i in range(11))
 """Where in a row of numbers those of each model begin: what is expected of position and trend, its variance; running sums."""
