@@ -12,9 +12,11 @@ import pytest
 from nta.diffusion import Diffusion, find_diffusion, size_grid_nm
 from nta.drift import Drift
 from nta.flags import Flag
+from nta.shared import SharedModel
+from nta.steps import Steps
 from nta.tracks import Tracks
 
-PIXEL_UM = 0.166
+PIXEL_UM, DT = 0.166, 0.04
 
 
 def still(tracks: Tracks) -> Drift:
@@ -255,3 +257,29 @@ def test_what_stands_still_and_what_jumps_are_told_from_what_diffuses() -> None:
     assert np.mean(found.d_um2_s[60:80] == 0) > 0.9
     assert np.mean(found.loglik_noise[80:] > 0) > 0.8
     assert np.all(found.loglik_noise[:60] < -3)
+
+
+def test_long_steps_lost_at_the_sides_of_a_small_field_do_not_make_particles_larger() -> None:
+    rng, d, side = np.random.default_rng(5), naive.sphere_d_um2_s(60.0), 16.0
+    at = naive.brownian_um(rng, 4000, 30, d, DT, 0.0, 0.0) + rng.uniform(-8, side + 8, (4000, 1, 2))
+    inside = np.all((at > 0) & (at < side), axis=2)  # who leaves is not followed over the edge
+    runs = []
+    for path, seen in zip(at, inside, strict=True):
+        rows = np.split(np.arange(30), np.flatnonzero(np.diff(seen)) + 1)
+        runs += [path[some] for some in rows if seen[some[0]] and len(some) > 1]
+    count = np.array([len(run) for run in runs])
+    x, y = np.concatenate(runs).T.copy()
+    frame = np.concatenate([np.arange(n) for n in count])
+    steps = Steps(x, y, frame, np.zeros(len(x)), np.append(0, np.cumsum(count)), np.arange(len(count)))
+    coefficients = d * np.linspace(0.8, 1.15, 71)
+
+    def likeliest(model: SharedModel) -> float:
+        return float(coefficients[model.loglik(steps, coefficients).sum(axis=0).argmax()] / d)
+
+    endless = SharedModel(DT, np.array([np.inf]), floor_um=0.0, factor=1.0, exposure_s=0.0, wrong_share=0.0)
+    assert likeliest(endless) < 0.98
+    assert likeliest(replace(endless, field_um=(side, side))) == pytest.approx(1.0, abs=0.015)
+    # read at a stride, each step is of several that were not lost
+    half = replace(endless, field_um=(side, side), dt_s=2 * DT, stride=2)
+    other = steps.strided(2)
+    assert coefficients[half.loglik(other, coefficients).sum(axis=0).argmax()] / d == pytest.approx(1.0, abs=0.03)

@@ -19,6 +19,11 @@ DT, EXPOSURE, SIGMA = 1 / 30, 0.015, 0.04
 RANGE = np.array([D_100NM * 100 / 15, D_100NM * 100 / 3500])
 
 
+def kept(variance_um2: np.ndarray) -> np.ndarray:
+    """Return ln of the chance that a step is kept where none is lost."""
+    return np.zeros(len(variance_um2))
+
+
 def steps_of(at_um: np.ndarray, sigma_um: float = SIGMA) -> Steps:
     n, frames = at_um.shape[:2]
     x, y = (np.ascontiguousarray(at_um[..., axis].ravel()) for axis in (0, 1))
@@ -96,7 +101,7 @@ def test_columns_are_means_over_what_may_be() -> None:
                     # forgotten within the exposure: white, by so much less
                     white = SIGMA**2 + 2 * trap**2 * (trap**2 / d / EXPOSURE)
                     held.append(naive.steps_loglik(x, y, white * np.eye(12)))
-        args = steps.part(i, i + 1), variance, RANGE, DT, EXPOSURE
+        args = steps.part(i, i + 1), variance, RANGE, DT, EXPOSURE, kept
         assert directed_loglik(*args)[0] == pytest.approx(np.logaddexp.reduce(carried) - math.log(len(carried)), abs=1e-4)
         assert confined_loglik(*args)[0] == pytest.approx(np.logaddexp.reduce(held) - math.log(len(held)), abs=0.1)
 
@@ -105,15 +110,15 @@ def test_a_trap_that_cannot_be_seen_is_none() -> None:
     # the slowest exchange of the smallest trap takes longer than these tracks
     slow = np.array([1e-3, 1e-4])
     steps = steps_of(naive.brownian_um(np.random.default_rng(1), 3, 6, D_100NM, DT, EXPOSURE, SIGMA))
-    assert np.all(confined_loglik(steps, steps.spot_variance_um2, slow, DT, EXPOSURE) == -np.inf)
-    assert np.isfinite(directed_loglik(steps, steps.spot_variance_um2, slow, DT, EXPOSURE)).all()
+    assert np.all(confined_loglik(steps, steps.spot_variance_um2, slow, DT, EXPOSURE, kept) == -np.inf)
+    assert np.isfinite(directed_loglik(steps, steps.spot_variance_um2, slow, DT, EXPOSURE, kept)).all()
 
 
 @pytest.mark.parametrize("exposed", [0.0, 0.45, 1.0, 1.5])
 def test_columns_are_finite_at_any_exposure(exposed: float) -> None:
     steps = steps_of(naive.brownian_um(np.random.default_rng(2), 5, 100, D_100NM, DT, EXPOSURE, SIGMA))
     for loglik in (confined_loglik, directed_loglik):
-        assert np.isfinite(loglik(steps, steps.spot_variance_um2, RANGE, DT, exposed * DT)).all()
+        assert np.isfinite(loglik(steps, steps.spot_variance_um2, RANGE, DT, exposed * DT, kept)).all()
 
 
 def test_each_is_told_from_free_diffusion_where_it_can_be() -> None:
@@ -124,7 +129,7 @@ def test_each_is_told_from_free_diffusion_where_it_can_be() -> None:
         steps = steps_of(at_um)
         free = free_loglik(steps, coefficients)
         mean = np.logaddexp.reduce(free, axis=1) - math.log(free.shape[1])
-        args = steps, steps.spot_variance_um2, RANGE, DT, EXPOSURE
+        args = steps, steps.spot_variance_um2, RANGE, DT, EXPOSURE, kept
         return directed_loglik(*args) - mean, confined_loglik(*args) - mean
 
     directed, confined = odds(naive.brownian_um(rng, n, 40, D_100NM, DT, EXPOSURE, SIGMA))
@@ -142,3 +147,11 @@ def test_each_is_told_from_free_diffusion_where_it_can_be() -> None:
     assert np.mean(directed > 1) > 0.9
     assert 3 < np.median(directed) < 8
     assert np.mean(confined < 0) > 0.95
+
+
+def test_both_are_likelier_where_their_steps_are_lost_as_those_of_free_diffusion_are() -> None:
+    steps = steps_of(naive.brownian_um(np.random.default_rng(4), 3, 21, D_100NM, DT, EXPOSURE, SIGMA))
+    for loglik in (directed_loglik, confined_loglik):
+        args = steps, steps.spot_variance_um2, RANGE, DT, EXPOSURE
+        lost = loglik(*args, lambda variance_um2: np.full(len(variance_um2), math.log(0.9)))
+        assert lost - loglik(*args, kept) == pytest.approx(-20 * math.log(0.9))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import naive
@@ -414,3 +415,20 @@ def test_pairs_among_single_spots_are_told_apart() -> None:
     assert np.mean(rows >= 0) > 0.95
     assert len(set(rows[rows >= 0])) > 0.95 * len(rows)
     assert len(found) <= 40 * 14 + 10
+
+
+def test_the_field_has_its_area_and_the_shape_of_where_spots_are() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(10, 630, 500), rng.uniform(10, 470, 500)
+    wide, high = naive.make_spots(np.arange(500), x, y, area_px=620.0 * 460.0).field_um(0.5)
+    assert wide == pytest.approx(310, rel=0.01)
+    assert high == pytest.approx(230, rel=0.01)
+    # a few spots close together do not make a small field
+    wide, high = naive.make_spots([0, 1], [50.0, 52.0], [70.0, 70.5], area_px=620.0 * 460.0).field_um(0.5)
+    assert wide * high == pytest.approx(310 * 230)
+
+
+def test_spots_are_counted_a_frame_that_is_no_repeat() -> None:
+    spots = naive.make_spots([0, 0, 1, 3], [1.0, 2, 3, 4], [1.0, 2, 3, 4], n_frames=5)
+    assert spots.per_frame == pytest.approx(4 / 5)
+    assert replace(spots, repeats=np.array([2])).per_frame == pytest.approx(4 / 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nta.steps import Steps
@@ -14,7 +16,13 @@ FORGETFUL = 30.0  # times in an exposure
 ANYWHERE_UM2 = 1e6  # variance of a first position that may be anywhere
 
 
-def directed_loglik(steps: Steps, variance_um2: np.ndarray, diffusion_um2_s: np.ndarray, dt_s: float, exposure_s: float) -> np.ndarray:
+LogKept = Callable[[np.ndarray], np.ndarray]
+"""ln of the chance that a step of each variance along an axis is not lost"""
+
+
+def directed_loglik(
+    steps: Steps, variance_um2: np.ndarray, diffusion_um2_s: np.ndarray, dt_s: float, exposure_s: float, log_kept: LogKept
+) -> np.ndarray:
     """Return the log-likelihood of diffusion and a constant velocity, (sub-tracks,).
 
     The velocity is normal about 0, of `VELOCITY_UM_S` along an axis; ln D is as likely anywhere in the range of `diffusion_um2_s`.
@@ -26,11 +34,14 @@ def directed_loglik(steps: Steps, variance_um2: np.ndarray, diffusion_um2_s: np.
     precision = (VELOCITY_UM_S * dt_s) ** -2.0
     walk, blur = 2 * d * dt_s, d * exposure_s / 3
     each = _loglik(steps, variance_um2, np.array([zero + ANYWHERE_UM2, one, zero, walk, blur, zero, one, zero + precision]))
+    each -= steps.lapse[:, None] * log_kept(walk - 2 * blur)
     # what the kernel leaves out: densities of the first position and of the velocity
     return _mean(each, np.ones(each.shape, bool)) + np.log(ANYWHERE_UM2) + np.log(precision)
 
 
-def confined_loglik(steps: Steps, variance_um2: np.ndarray, diffusion_um2_s: np.ndarray, dt_s: float, exposure_s: float) -> np.ndarray:
+def confined_loglik(
+    steps: Steps, variance_um2: np.ndarray, diffusion_um2_s: np.ndarray, dt_s: float, exposure_s: float, log_kept: LogKept
+) -> np.ndarray:
     """Return the log-likelihood of diffusion in a harmonic trap whose centre may be anywhere, (sub-tracks,).
 
     ln D and the ln of the trap's standard deviation s are as likely anywhere in their ranges, as long as the relaxation time ``tau = s^2 /
@@ -49,8 +60,8 @@ def confined_loglik(steps: Steps, variance_um2: np.ndarray, diffusion_um2_s: np.
     ahead = np.where(a < FORGETFUL, s2 * (np.sinh(few / 2) / (few / 2)) ** 2, seen)
     zero = np.zeros(len(d))
     each = _loglik(steps, variance_um2, np.array([ahead, np.exp(-dt_s / tau), ahead, zero, ahead - seen, zero + 1, zero, zero]))
-    lasts = (steps.frame[steps.start[1:] - 1] - steps.frame[steps.start[:-1]]) * dt_s
-    return _mean(each, RELAXED * tau <= lasts[:, None])
+    each -= steps.lapse[:, None] * log_kept(2 * (seen - ahead * np.exp(-dt_s / tau)))
+    return _mean(each, RELAXED * tau <= steps.lapse[:, None] * dt_s)
 
 
 def _loglik(steps: Steps, variance_um2: np.ndarray, models: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ FIT_TRACKS, FIT_GROUPS, FIT_GRID = 600, 6, 40
 # ln of the localisation floor in px, ln of the factor on a spot's own error, logit of the share of wrong links. Simulated spots that smear
 # by their motion err by 1.06 to 1.28 times their own error; in correlated frames, where noise is smoothed with the motion, next to nothing
 # is known
-PRIOR = (np.array([np.log(0.05), np.log(1.15), -5.0]), np.array([0.5, 0.05, 1.0]))
+PRIOR = (np.array([np.log(0.05), np.log(1.22), -5.0]), np.array([0.5, 0.05, 1.0]))
 CORRELATED_PRIOR = (np.array([np.log(0.05), np.log(0.5), -5.0]), np.array([1.0, 1.5, 1.0]))
 BLOCK_SPOTS = 50_000  # whose neighbours are looked for at a time
 EXPOSURES = 13  # tried from none to a whole frame
@@ -29,7 +29,8 @@ EXPOSURE_SHORT = 0.06  # frames; false links and missed smears shorten what is r
 class SharedModel:
     """What all tracks share. A spot's variance is ``floor_um^2 + factor^2`` times its own, `gate_um` the longest step over 1, 2 ... `dt_s`.
 
-    The smear by motion during the exposure is in a spot's own variance already: it comes from a fit to the smeared spot.
+    The smear by motion during the exposure is in a spot's own variance already: it comes from a fit to the smeared spot. `field_um` are the
+    sides of the field, out of which no step is seen to lead; a step is over `stride` frames.
     """
 
     dt_s: float
@@ -38,6 +39,8 @@ class SharedModel:
     factor: float
     exposure_s: float
     wrong_share: float
+    field_um: tuple[float, float] = (np.inf, np.inf)
+    stride: int = 1
 
     def variance_um2(self, steps: Steps) -> np.ndarray:
         """Return the localisation variance of each spot along an axis."""
@@ -61,15 +64,30 @@ class SharedModel:
             self.wrong_share,
             out,
         )
-        return out
+        return out - steps.lapse[:, None] * self._log_kept(2 * diffusion_um2_s * (self.dt_s - self.exposure_s / 3))
+
+    def _log_kept(self, variance_um2: np.ndarray) -> np.ndarray:
+        """Return ln of the chance that steps of each variance along an axis, from anywhere in the field, stay in it.
+
+        ``erf(u) - (1 - exp(-u^2)) / (u sqrt(pi))`` for a side of ``u sqrt(2)`` standard deviations; over j frames a walk covers
+        ``1 + 1 / sqrt(2) + ... + 1 / sqrt(j)`` times as much as over one (Spitzer 1956).
+        """
+        from scipy.special import erf
+
+        u = np.array(self.field_um)[:, None] / np.sqrt(2 * np.maximum(variance_um2, 1e-12) / self.stride)
+        inside = erf(u) + np.expm1(-(u**2)) / (u * np.sqrt(np.pi))
+        covered = np.sum(np.arange(1, self.stride + 1) ** -0.5)
+        return np.asarray(covered * np.log(np.maximum(inside, 1e-12)).sum(axis=0))
 
     def loglik_directed(self, steps: Steps, diffusion_um2_s: np.ndarray) -> np.ndarray:
         """Return the log-likelihood of diffusion with a velocity, at any coefficient between those given, (sub-tracks,)."""
-        return directed_loglik(steps, self.variance_um2(steps), diffusion_um2_s, self.dt_s, self.exposure_s) + self._all_true(steps)
+        model = self.variance_um2(steps), diffusion_um2_s, self.dt_s, self.exposure_s, self._log_kept
+        return directed_loglik(steps, *model) + self._all_true(steps)
 
     def loglik_confined(self, steps: Steps, diffusion_um2_s: np.ndarray) -> np.ndarray:
         """Return the same of diffusion in a trap."""
-        return confined_loglik(steps, self.variance_um2(steps), diffusion_um2_s, self.dt_s, self.exposure_s) + self._all_true(steps)
+        model = self.variance_um2(steps), diffusion_um2_s, self.dt_s, self.exposure_s, self._log_kept
+        return confined_loglik(steps, *model) + self._all_true(steps)
 
     def _all_true(self, steps: Steps) -> np.ndarray:
         """Return the ln of the chance that no link is wrong."""
@@ -94,6 +112,8 @@ def guess_shared(tracks: Tracks, calibration: Calibration, stride: int = 1) -> S
         floor_um=pixel_um * np.exp(prior[0][0]),
         factor=np.exp(prior[0][1]),
         wrong_share=_logistic(prior[0][2]),
+        field_um=tracks.spots.field_um(pixel_um),
+        stride=stride,
         exposure_s=dt_s / 2 if calibration.exposure_s is None else calibration.exposure_s.value,
     )
 

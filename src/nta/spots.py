@@ -66,6 +66,17 @@ class Spots:
         """Number of frames looked at, empty ones and repeats included."""
         return len(self.background)
 
+    def field_um(self, pixel_um: float) -> tuple[float, float]:
+        """Return width and height of where spots are looked for: its area is known, and how wide and how high they lie."""
+        wide, high = (float(np.ptp(at)) + 1.0 for at in (self.x_px, self.y_px))
+        longer = float(np.sqrt(self.area_px / (wide * high)))
+        return wide * longer * pixel_um, high * longer * pixel_um
+
+    @property
+    def per_frame(self) -> float:
+        """Spots in a frame, on average over those that are no repeats."""
+        return len(self) / max(self.n_frames - len(self.repeats), 1)
+
     @property
     def distinct(self) -> np.ndarray:
         """(n_frames - repeats,) int64, the frames that are no repeats."""

@@ -28,6 +28,11 @@ class Steps:
     start: np.ndarray
     owner: np.ndarray
 
+    @property
+    def lapse(self) -> np.ndarray:
+        """(n,) frames from the first to the last spot of each sub-track."""
+        return self.frame[self.start[1:] - 1] - self.frame[self.start[:-1]]
+
     def some(self, rows: np.ndarray) -> Steps:
         """Return only the sub-tracks `rows`."""
         take = np.concatenate([np.arange(self.start[r], self.start[r + 1]) for r in rows])
