@@ -13,10 +13,13 @@ from nta.view import View
 KNEE = 4.0  # how sharply the small sizes' power of the diameter turns into the large ones'
 # ln of the peak of 100 nm over the threshold; exponents of light over diameter below and above the knee; ln of the knee over 100 nm.
 # Rayleigh's 6th power for what is small against the wavelength; above, about the 1st, or none at the camera's ceiling
-PRIOR_MEAN = np.array([0.5, 6.0, 1.0, np.log(2.0)])
+RAYLEIGH = 6.0  # and nobody's light grows faster
+PRIOR_MEAN = np.array([0.5, RAYLEIGH, 1.0, np.log(2.0)])
 PRIOR_SD = np.array([10.0, 2.0, 1.0, 0.7])
-KNEES = np.log(np.array([0.6, 1.2]))  # over 100 nm, from which it is sought as well: there may be two minima
+KNEES = np.log(np.geomspace(0.5, 4.0, 7))  # over 100 nm, among which it is averaged: many are often about as likely
 LOWEST, STEP, SETTLED, ITERATIONS = 0.3, 1e-2, 0.02, 12  # of the first exponent; of numeric slopes; of the search
+ASIDE = np.linspace(-1.5, 1.5, 7)  # of what they scatter by, where they are sought again
+CERTAIN = 1e-6  # variance of what seems to be known exactly
 SCATTER = 0.5  # of a track's mean ln SNR about its size's: where in the light it was
 SPAN_CLASSES = np.array([8, 12, 18, 28, 50, 100])  # frames
 REPEATS = 2  # of fitting the curve, and what tracks of each length differ from it by
@@ -66,6 +69,10 @@ def log_light(parameter: np.ndarray, diameter_nm: np.ndarray) -> np.ndarray:
 def log_peak(parameter: np.ndarray, diameter_nm: np.ndarray, smear: np.ndarray) -> np.ndarray:
     """Return ln of the peak of moving particles over the threshold, within what can be told apart."""
     return np.clip(log_light(parameter, diameter_nm) - np.log1p(smear), DIMMEST, BRIGHTEST)
+
+
+Fit = tuple[np.ndarray, np.ndarray, float]
+"""Parameters, slopes of the misfits, sum of their squares"""
 
 
 @dataclass(frozen=True)
@@ -123,33 +130,50 @@ def find_brightness(looks: Looks, near: Brightness, width_um: float) -> Brightne
     def misfit(p: np.ndarray) -> np.ndarray:
         return np.concatenate([root * (looks.log_snr - factor[group] * shown(p)), (p - PRIOR_MEAN) / PRIOR_SD])
 
-    starts = [near.parameter] if looks.alike else [near.parameter, *(np.append(near.parameter[:3], knee) for knee in KNEES)]
-    fits = [_descend(misfit, start) for start in starts]
+    # of a sample of one size the light of that size is learnt, and nothing else: one of many knees is as good
+    free, knees = (len(near.parameter), near.parameter[3:]) if looks.alike else (3, KNEES)
+    fits = [_descend(misfit, np.append(near.parameter[:3], knee), free) for knee in knees]
     for repeat in range(REPEATS):
-        best, slope, _ = min(fits, key=lambda fit: fit[2])
+        best, likely = _average(fits)
         if repeat == REPEATS - 1:
             break
         seen, expected = (np.bincount(group, looks.weight * value, minlength=len(factor)) for value in (looks.log_snr, shown(best)))
         factor = np.where(expected > 0, seen / np.maximum(expected, 1e-300), 1.0)
         factor *= expected.sum() / np.maximum(factor @ expected, 1e-300)
-        fits = [_descend(misfit, fit[0]) for fit in fits]
-    # other minima that are nearly as good are as likely as that
+        fits = [_descend(misfit, start, free) for start in (best[None] if looks.alike else _about(best, fits, likely))]
     off = np.array([fit[0] - best for fit in fits])
-    likely = np.exp(-0.5 * np.array([fit[2] - min(f[2] for f in fits) for fit in fits]))
-    covariance = np.linalg.inv(slope.T @ slope) + (off.T * likely / likely.sum()) @ off
+    covariance = (off.T * likely) @ off + CERTAIN * np.eye(len(best))
+    covariance[:free, :free] += sum(share * np.linalg.inv(slope.T @ slope) for share, (_, slope, _) in zip(likely, fits, strict=True))
     return Brightness(best, covariance, view, constant)
 
 
-def _descend(misfit: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the parameters of least squares, the slopes of the misfits, and the sum of squares."""
+def _average(fits: list[Fit]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean parameters, and how likely each fit is."""
+    rest = np.array([fit[2] for fit in fits])
+    likely = np.exp(-0.5 * (rest - rest.min()))
+    likely /= likely.sum()
+    return likely @ np.array([fit[0] for fit in fits]), likely
+
+
+def _about(best: np.ndarray, fits: list[Fit], likely: np.ndarray) -> np.ndarray:
+    """Return parameters with knees about the likely ones, closer together where they are known better."""
+    spread = max(float(np.sqrt(likely @ (np.array([fit[0][3] for fit in fits]) - best[3]) ** 2)), KNEES[1] - KNEES[0])
+    starts = np.repeat(best[None], len(ASIDE), axis=0)
+    starts[:, 3] = np.clip(best[3] + ASIDE * spread, KNEES[0], KNEES[-1])
+    return starts
+
+
+def _descend(misfit: Callable[[np.ndarray], np.ndarray], start: np.ndarray, free: int) -> Fit:
+    """Return the parameters of least squares, of which the first `free` are sought, the slopes of the misfits, and the sum of squares."""
     best, damping, rest = start, 1e-3, misfit(start)
     slope = np.empty((len(rest), 0))
     for _ in range(ITERATIONS):
-        slope = np.column_stack([(misfit(best + h) - rest) / STEP for h in STEP * np.eye(len(best))])
+        slope = np.column_stack([(misfit(best + h) - rest) / STEP for h in STEP * np.eye(len(best))[:free]])
         normal = slope.T @ slope
         step = np.clip(np.linalg.solve(normal + damping * np.diag(np.diag(normal)), -slope.T @ rest), -1.0, 1.0)
-        trial = best + step
-        trial[1] = max(trial[1], LOWEST)
+        trial = best.copy()
+        trial[:free] += step
+        trial[1] = min(max(trial[1], LOWEST), RAYLEIGH)
         trial[2] = min(max(trial[2], 0.0), trial[1])
         there = misfit(trial)
         if there @ there >= rest @ rest:
