@@ -44,7 +44,7 @@ def filmed(
                 paths.append((frames, x + 0.0 * frames, y + 0.0 * frames))
                 snrs.append(values[frames])
                 size.append(diameter)
-    tracks = naive.make_tracks(paths, n_frames=n_frames, snr=np.concatenate(snrs), gap=1)
+    tracks = naive.make_tracks(paths, n_frames=n_frames, snr=np.concatenate(snrs), gap=1, area_px=1e14)
     track = np.flatnonzero(tracks.n_spots >= 5)
     scatter = knows * np.sqrt(np.maximum(15 / tracks.n_spots[track], 0.3))
     guess = np.log(np.array(size)[track]) + scatter * rng.normal(size=len(track))

@@ -63,7 +63,7 @@ def clear_tracks(rng: np.random.Generator, missed: float, broken: float, snr: fl
         x, y = rng.uniform(200, 400, 2)
         paths += [(part, np.full(len(part), x), np.full(len(part), y)) for part in np.split(frames, cut)]
     corner = [(np.arange(5), np.full(5, 0.0), np.full(5, 0.0)), (np.arange(5), np.full(5, 600.0), np.full(5, 600.0))]
-    tracks = naive.make_tracks(paths + corner, n_frames=200, gap=1, gate_px=20.0, snr=snr)
+    tracks = naive.make_tracks(paths + corner, n_frames=200, gap=1, gate_px=20.0, snr=snr, area_px=601.0**2)
     return tracks, np.flatnonzero(tracks.n_spots >= 5)
 
 
@@ -75,7 +75,7 @@ def test_missed_frames_and_broken_links_are_counted_on_clear_spots(missed: float
     # two missed in succession end a track as well
     assert view.broken_share == pytest.approx(broken + missed**2, abs=0.0015)
     assert (view.threshold_snr, view.gap_frames, view.min_frames, view.n_frames) == (5.0, 1, 5, 200)
-    assert view.field_um == pytest.approx((600 * 0.166, 600 * 0.166))
+    assert view.field_um == pytest.approx((601 * 0.166, 601 * 0.166))
 
 
 def test_dim_spots_tell_nothing_and_guesses_stand() -> None:

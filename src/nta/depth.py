@@ -11,6 +11,7 @@ from nta.view import SMEAR_SATURATION, SMEAR_SCATTER, View
 DEPTH_CELLS = 40
 FAINT = 0.45  # ln; a particle that much below the threshold is hardly ever seen
 MOST_SLOWED = 0.3  # beyond it a first order means little
+NODES, NODE_SHARES = np.polynomial.legendre.leggauss(12)
 DIMMEST, BRIGHTEST = -2.0, 4.5  # ln of a peak over the threshold
 
 
@@ -25,7 +26,9 @@ class Depth:
     cell_um : (k,) width of a cell
     z_um : (k, DEPTH_CELLS) their middles
     snr, sd : (k, DEPTH_CELLS) mean and SD of the signal-to-noise there
+    missed : (k, DEPTH_CELLS) share of those bright enough that are not found all the same
     seen : (k, DEPTH_CELLS) chance to be found
+    held : (k, DEPTH_CELLS) root of the chance that a link between two detections there holds
     move : (k, DEPTH_CELLS, DEPTH_CELLS) chance to get from one cell into another, or its mirror image, in a frame
     """
 
@@ -35,7 +38,9 @@ class Depth:
     z_um: np.ndarray
     snr: np.ndarray
     sd: np.ndarray
+    missed: np.ndarray
     seen: np.ndarray
+    held: np.ndarray
     move: np.ndarray
 
     @classmethod
@@ -48,12 +53,18 @@ class Depth:
         z = (np.arange(DEPTH_CELLS) + 0.5) * cell[:, None]
         snr = view.threshold_snr * np.exp(log_peak[:, None] - view.fall(z / width_um))
         sd = view.snr_sd(snr, view.smear(diffusion_um2_s)[:, None])
-        seen = (1 - view.missed_share) * ndtr((snr - view.threshold_snr) / sd)
-        return cls(view, diffusion_um2_s, cell, z, snr, sd, seen, moves(cell / step, DEPTH_CELLS))
+        hidden = view.crowd.hidden(snr)
+        missed = 1 - (1 - view.missed_share) * (1 - hidden)
+        bright = ndtr((snr - view.threshold_snr) / sd)
+        seen = (1 - missed) * bright
+        # who is hidden stays so: more are missed twice in succession than by chance
+        stays = view.crowd.staying(diffusion_um2_s, view.dt_s)[:, None]
+        held = np.sqrt(1 - view.gap_frames * hidden * np.maximum(stays * (1 - stays) - hidden, 0.0))
+        return cls(view, diffusion_um2_s, cell, z, snr, sd, missed, seen, held, moves(cell / step, DEPTH_CELLS))
 
     def full_um(self) -> np.ndarray:
         """Return (k,) the depth in which detections are made, as if all were made within and none beyond it."""
-        return np.asarray(2 * self.cell_um * self.seen.sum(axis=1) / (1 - self.view.missed_share))
+        return np.asarray(2 * self.cell_um * np.sum(self.seen / (1 - self.missed), axis=1))
 
     def visitors_um(self) -> np.ndarray:
         """Return (k,) how many different particles come through in the whole video, per particle per um of depth in the field.
@@ -67,17 +78,46 @@ class Depth:
     def expected(self, staying: np.ndarray) -> np.ndarray:
         """Return (n_frames + 1, k) expected number of tracks of each span, for one particle per um of depth and field.
 
-        A track ends after `gap_frames` + 1 frames (gaps of 0 or 1) without detection, where a link breaks, or where the particle leaves the
-        field, by the chances of `View.staying`. Tracks cut by the start or end of the video are counted.
+        Of those of `min_frames` or more only tracks of as many spots. A track ends after `gap_frames` + 1 frames (gaps of 0 or 1) without
+        detection, where a link breaks, or where the particle leaves the field, by the chances of `View.staying`. Tracks cut by the start or
+        end of the video are counted.
         """
         view, seen, move = self.view, self.seen, self.move
         soon, gone = self._unseen()
         beside = np.stack([np.ones_like(seen), 1 - soon, gone], axis=2)
         counts = np.zeros((view.n_frames + 1, len(seen)))
         for k in range(len(seen)):
-            ends = _symmetric(move[k], seen[k], view.gap_frames, beside[k])
+            ends = _symmetric(move[k], seen[k], self.held[k], view.gap_frames, beside[k])
             counts[1:, k] = _spans(_power_products(*ends, view.n_frames), view.gap_frames)
-        return self._cut_short(np.maximum(counts, 0.0) * 2 * self.cell_um, staying)  # both halves of the light
+        counts = self._cut_short(np.maximum(counts, 0.0) * 2 * self.cell_um, staying)  # both halves of the light
+        enough = self._enough_spots(gone)
+        shortest = counts[view.min_frames : view.min_frames + len(enough)]
+        shortest *= enough[: len(shortest)]
+        return counts
+
+    def _enough_spots(self, gone: np.ndarray) -> np.ndarray:
+        """Return (j, k) the share of tracks of `min_frames` frames, one more ... in which at least as many spots are found.
+
+        Of longer ones all have them, since no two frames in succession are missed.
+        """
+        view, least = self.view, self.view.min_frames
+        shares = np.ones((max(least - 1, 0), len(self.seen)))
+        if not view.gap_frames:
+            return shares
+        # who is found in the n-th frame of a track, by how many spots it has so far, and who is missed in it
+        found = np.zeros((len(self.seen), least + 1, DEPTH_CELLS))
+        found[:, 1] = self.seen * gone
+        missed = np.zeros_like(found)
+        for n in range(2, 2 * least - 1):
+            onwards = np.matmul(found, self.move)  # it is symmetric
+            further = (onwards + np.matmul(missed, self.move)) * self.seen[:, None]
+            missed = onwards * (1 - self.seen)[:, None]
+            found[:, 1:], found[:, 0] = further[:, :-1], 0.0
+            found[:, least] += further[:, least]
+            if n >= least:
+                ends = np.sum(found * gone[:, None], axis=2)
+                shares[n - least] = ends[:, least] / np.maximum(ends.sum(axis=1), 1e-300)
+        return shares
 
     def _cut_short(self, counts: np.ndarray, staying: np.ndarray) -> np.ndarray:
         """Return numbers of tracks where links break and particles leave the field, of those where they do not, (n_frames + 1, k).
@@ -94,14 +134,13 @@ class Depth:
         return np.maximum(tracks, 0.0)
 
     def followed(self) -> np.ndarray:
-        """Return (k, DEPTH_CELLS) the chance to be found, in a track that is long enough to be sized."""
+        """Return (k, DEPTH_CELLS) the chance to be found, in a track of enough spots to be sized."""
         view, least = self.view, self.view.min_frames
-        on = [np.ones_like(self.seen)]  # a track goes on for 0, 1 ... frames or more
+        on = [np.ones_like(self.seen)]  # a track goes on for 0, 1 ... spots or more
         for n in range(1, least):
-            further = self._next(self.seen * on[n - 1])
-            if view.gap_frames:
-                further = further + self._next((1 - self.seen) * self._next(self.seen * on[max(n - 2, 0)]))
-            on.append((1 - view.broken_share) * further)
+            soon = self._next(self.seen * self.held * on[n - 1])
+            later = view.gap_frames * self._next((1 - self.seen) * soon)
+            on.append((1 - view.broken_share) * self.held * (soon + later))
         # backwards as forwards: together they make it long enough
         long = on[-1].copy()
         for n in range(least - 1):
@@ -110,13 +149,12 @@ class Depth:
 
     def mean_log_snr(self) -> np.ndarray:
         """Return (k,) the mean of ln(SNR / threshold) of the detections in sized tracks."""
-        nodes, share = np.polynomial.legendre.leggauss(12)
         threshold, followed = self.view.threshold_snr, self.followed()
         # of what is above the threshold, and within 4 SD
         high = np.maximum(self.snr + 4 * self.sd, 1.02 * threshold)
         low = np.minimum(np.maximum(self.snr - 4 * self.sd, threshold), high - 1e-3)
-        value = 0.5 * (high + low)[..., None] + 0.5 * (high - low)[..., None] * nodes
-        density = np.exp(-0.5 * ((value - self.snr[..., None]) / self.sd[..., None]) ** 2) * share
+        value = 0.5 * (high + low)[..., None] + 0.5 * (high - low)[..., None] * NODES
+        density = np.exp(-0.5 * ((value - self.snr[..., None]) / self.sd[..., None]) ** 2) * NODE_SHARES
         mean = np.sum(density * np.log(value / threshold), axis=2) / np.maximum(density.sum(axis=2), 1e-300)
         return np.asarray(np.sum(followed * mean, axis=1) / np.maximum(followed.sum(axis=1), 1e-300))
 
@@ -142,8 +180,9 @@ class Depth:
 
     def _unseen(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the chances to be found in the next frame, and that a track ends: neither in it nor, if waited for, in the one after."""
-        soon = self._next(self.seen)
-        return soon, 1 - soon - self.view.gap_frames * self._next((1 - self.seen) * soon)
+        linked = self._next(self.seen * self.held)
+        soon, later = self.held * linked, self.held * self._next((1 - self.seen) * linked)
+        return soon, 1 - soon - self.view.gap_frames * later
 
 
 def moves(cell: np.ndarray, n: int) -> np.ndarray:
@@ -175,17 +214,17 @@ def _spans(chance: np.ndarray, gap: int) -> np.ndarray:
     return np.asarray(counts)
 
 
-def _symmetric(move: np.ndarray, seen: np.ndarray, gap: int, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _symmetric(move: np.ndarray, seen: np.ndarray, held: np.ndarray, gap: int, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the (d, d) matrix of a step between seen and, where one is waited for, missed, and what is `beside` tracks, (d, j).
 
     In the roots of the chances to be seen and missed it is symmetric, since `move` is. After two misses in succession there is no track.
     """
     c = len(seen)
-    root = np.sqrt(np.concatenate([seen, 1 - seen])[: (1 + gap) * c])
+    root = np.concatenate([np.sqrt(seen) * held, np.sqrt(1 - seen)])[: (1 + gap) * c]
     step, ends = np.zeros((len(root), len(root))), np.zeros((len(root), beside.shape[1]))
     step[:c] = np.concatenate([move] * (1 + gap), axis=1) * root[:c, None] * root
     step[c:, :c] = step[:c, c:].T
-    ends[:c] = beside * root[:c, None]
+    ends[:c] = beside * np.sqrt(seen)[:, None]
     return step, ends
 
 

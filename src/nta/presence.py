@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nta.blocks import expect
+from nta.blocks import NOBODY, by_motion, expect
 from nta.brightness import Brightness, Looks, find_brightness, guess_brightness
 from nta.depth import Depth
 from nta.diffusion import Diffusion, size_grid_nm
@@ -32,8 +32,7 @@ TURNS = 2  # of brightness and width, each given the other
 WIDTHS, FARTHEST = (float(np.log(0.1)), float(np.log(100.0))), 1.0  # ln of those considered, and how far from a first guess
 GUESSES_UM = np.array([1.0, 2.0, 4.0, 8.0, 16.0])  # of the width
 MOST_CLASSES, EXPECTED, FITTED = 8, 5.0, 1  # of tracks' lengths that are compared; particles in each; numbers that were fitted
-DOUBT_SIZES = 32  # of the grid
-NOBODY = 1e-12  # share of the tracks
+DOUBT_SIZES, MOST_DOUBT = 32, 1.0  # of the grid; a factor beyond which, at the edge of what is seen, nothing is known
 UNLIKELY = 1e-3  # chance of such lengths, below which the model is said not to hold
 
 
@@ -172,6 +171,11 @@ def span_frames(tracks: Tracks) -> np.ndarray:
     return (frame[tracks.start[1:] - 1] - frame[tracks.start[:-1]] + 1).astype(np.int64)
 
 
+def tracks_of_one(tracks: np.ndarray, visitors_um: np.ndarray) -> np.ndarray:
+    """Return (k,) how many tracks count as one: E[N^2] / E[N], N those of a visitor, which are a count about its time in view."""
+    return 1 + UNEVENNESS * tracks / visitors_um
+
+
 def stuck_or_chance(loglik_immobile: np.ndarray, loglik_noise: np.ndarray, span: np.ndarray, n_frames: int) -> np.ndarray:
     """Return the log-likelihood of motion and length of what does not diffuse, (m, 2).
 
@@ -188,11 +192,11 @@ def _sample(tracks: Tracks, diffusion: Diffusion, view: View) -> tuple[_Sample, 
     log_others = stuck_or_chance(diffusion.loglik_immobile[some], diffusion.loglik_noise[some], span, view.n_frames)
     best = np.maximum(log_others.max(axis=1, keepdims=True), 0.0)  # the best size is 0
     likelihood, others = np.exp(diffusion.loglik[some] - best), np.exp(log_others - best)
-    weight, rest, free = _by_motion(likelihood, others)
+    weight, rest, free = by_motion(likelihood, others)
     cumulative, ln_d = np.cumsum(weight) / weight.sum(), np.log(diffusion.grid_nm)
     first, last = np.interp([0.002, 0.998], cumulative, ln_d) + np.array([-FIT_SPREAD, FIT_SPREAD])
     cells = np.unique(np.interp(np.linspace(first, last, FIT_SIZES), ln_d, np.arange(len(ln_d))).round().astype(int))
-    weight, rest, _ = _by_motion(likelihood[:, cells], others)
+    weight, rest, _ = by_motion(likelihood[:, cells], others)
     each = likelihood[:, cells] * weight
     beside = others @ rest
     moving = each.sum(axis=1) / (each.sum(axis=1) + beside)
@@ -216,16 +220,6 @@ def _summit(size_nm: np.ndarray, height: np.ndarray) -> float:
     before, at, after = height[i - 1 : i + 2]
     bend = min(before - 2 * at + after, -1e-12)
     return float(size_nm[i] * (size_nm[1] / size_nm[0]) ** np.clip(0.5 * (before - after) / bend, -1, 1))
-
-
-def _by_motion(likelihood: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return shares of sizes (k,) and of what does not diffuse (j,) among tracks, by motion alone, and the log-likelihood (EM)."""
-    once, k = np.ones(len(likelihood)), likelihood.shape[1]
-    weight, rest, fit = np.full(k, 1 / k), np.full(others.shape[1], 0.01), 0.0
-    for _ in range(60):
-        fit, found, joined = expect(likelihood, others, once, weight, rest)
-        weight, rest = weight * found / len(likelihood), rest * joined / len(likelihood)
-    return np.maximum(weight, NOBODY), rest, fit
 
 
 class _Profile:
@@ -271,7 +265,7 @@ class _Profile:
         """Return how many tracks a particle makes, on average over the tracks."""
         found = self.numbers * self.expected
         visitors = _depth(self.sample.size_nm, self.brightness, width_um).visitors_um()
-        each = np.maximum(UNEVENNESS * self.expected / visitors, 1.0)
+        each = tracks_of_one(self.expected, visitors)
         return float(max(found.sum() / np.maximum(found @ (1 / each), 1e-300), 1.0))
 
     def lengths_chance(self, width_um: float) -> float:
@@ -323,7 +317,7 @@ def _doubt(grid_nm: np.ndarray, brightness: Brightness, width_um: float, high_um
     found = [log_tracks(b, width_um) - here for b in moved]
     found.append(log_tracks(brightness, width_um * (high_um / width_um) ** (1 / 1.96)) - here)
     ln = np.log(grid_nm)
-    return np.array([np.interp(ln, ln[some], change) for change in found])
+    return np.array([np.interp(ln, ln[some], np.clip(change, -MOST_DOUBT, MOST_DOUBT)) for change in found])
 
 
 def _lengths(depth: Depth, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from nta.crowd import Crowd, find_crowd
 from nta.settings import Used
 from nta.tracks import Tracks
 from nta.video import Calibration
@@ -30,9 +31,10 @@ class View:
     spot_um : width of a spot
     dt_s, exposure_s : from frame to frame, and of one frame
     n_frames, gap_frames, min_frames : of the video, missed ones that are bridged, the fewest of a track that is sized
-    missed_share : of the frames in which a clear particle is not found
-    broken_share : of the links of a clear particle away from the field's edges at which its track ends all the same
+    missed_share : of the frames in which a clear particle that nobody hides is not found
+    broken_share : of its links away from the field's edges at which its track ends all the same
     field_um, flow_um_s : (2,) sides of the field and common motion, x and y
+    crowd : who is hidden by others beside
     edge : ln of the light falls off with this power of the depth: `SOFT`, a Gaussian, or `HARD`, even light with an end
     """
 
@@ -48,6 +50,7 @@ class View:
     broken_share: float
     field_um: tuple[float, float]
     flow_um_s: tuple[float, float]
+    crowd: Crowd = field(default_factory=Crowd)
     edge: float = SOFT
 
     def fall(self, widths: np.ndarray) -> np.ndarray:
@@ -132,6 +135,15 @@ def find_view(tracks: Tracks, rows: np.ndarray, calibration: Calibration, exposu
     broken = np.count_nonzero((clear & inner)[last] & (spots.frame[last] < spots.n_frames - 2))
     broken += np.count_nonzero((clear & inner)[first] & (spots.frame[first] > 1))
     flow = [tracks.chosen[name].value * pixel_um / dt_s if name in tracks.chosen else 0.0 for name in ("flow_x_px", "flow_y_px")]
+    # of what is missed and broken there, what others hide is told by itself
+    crowd = find_crowd(spots, pixel_um)
+    step = np.hypot(np.diff(x), np.diff(y))[link & (lapse == 1)] * pixel_um
+    hidden = stays = 0.0
+    if len(step):
+        hidden = float(crowd.hidden(spots.snr[sized & clear]).mean())
+        stays = float(crowd.staying(np.mean(step**2, keepdims=True) / (4 * dt_s), dt_s)[0])
+    missed_share = (missed + GUESSED_MISSED * WORTH) / (missed + followed + WORTH) - hidden * (1 - stays) ** 2
+    broken_share = (broken / 2 + GUESSED_BROKEN * WORTH) / (np.count_nonzero(sized & clear & inner) + WORTH) - hidden * stays * (1 - stays)
     return View(
         threshold_snr=threshold,
         light=_light(spots.snr, spots.x_sd_px / spots.width_px),
@@ -141,10 +153,11 @@ def find_view(tracks: Tracks, rows: np.ndarray, calibration: Calibration, exposu
         n_frames=spots.n_frames,
         gap_frames=tracks.chosen["gap_frames"].value,
         min_frames=min_frames,
-        missed_share=float((missed + GUESSED_MISSED * WORTH) / (missed + followed + WORTH)),
-        broken_share=float((broken / 2 + GUESSED_BROKEN * WORTH) / (np.count_nonzero(sized & clear & inner) + WORTH)),
-        field_um=(float(ends[1] - ends[0]) * pixel_um, float(ends[3] - ends[2]) * pixel_um),
+        missed_share=max(float(missed_share), 0.0),
+        broken_share=max(float(broken_share), 0.0),
+        field_um=spots.field_um(pixel_um),
         flow_um_s=(flow[0], flow[1]),
+        crowd=crowd,
     )
 
 
