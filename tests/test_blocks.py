@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nta.blocks import ROWS, blocks, expect, mix
+from nta.blocks import ROWS, blocks, expect
 
 N, K = 2 * ROWS + 37, 23
 
@@ -27,7 +27,6 @@ def test_sums_are_those_of_the_whole_matrix(matrix: np.ndarray) -> None:
     whole = matrix.astype(float)
     mixed = whole @ number + outliers @ other
     fit, found, joined = expect(matrix, outliers, count, number, other)
-    assert mix(matrix, number) == pytest.approx(whole @ number, rel=1e-13)
     assert fit == pytest.approx(count @ np.log(mixed), rel=1e-12)
     assert found == pytest.approx((count / mixed) @ whole, rel=1e-12)
     assert joined == pytest.approx((count / mixed) @ outliers, rel=1e-12)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 ROWS = 1024  # tracks at a time, which stay in the processor's cache
+NOBODY = 1e-12  # share of the tracks
 LEAST = 1e-60  # likelihood of a track, of rows scaled to 1; its square and that of its inverse exist
 
 
@@ -16,14 +17,6 @@ def blocks(matrix: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     for first in range(0, len(matrix), step):
         rows = slice(first, min(first + step, len(matrix)))
         yield rows, matrix[rows].astype(float, copy=False)
-
-
-def mix(matrix: np.ndarray, number: np.ndarray) -> np.ndarray:
-    """Return ``matrix @ number``, (m,)."""
-    mixed = np.empty(len(matrix))
-    for rows, some in blocks(matrix):
-        mixed[rows] = some @ number
-    return mixed
 
 
 def expect(
@@ -41,3 +34,13 @@ def expect(
         found += ratio @ some
         joined += ratio @ outliers[rows]
     return fit, found, joined
+
+
+def by_motion(likelihood: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return shares of sizes (k,) and of what does not diffuse (j,) among tracks, by motion alone, and the log-likelihood (EM)."""
+    once, k = np.ones(len(likelihood)), likelihood.shape[1]
+    weight, rest, fit = np.full(k, 1 / k), np.full(others.shape[1], 0.01), 0.0
+    for _ in range(60):
+        fit, found, joined = expect(likelihood, others, once, weight, rest)
+        weight, rest = weight * found / len(likelihood), rest * joined / len(likelihood)
+    return np.maximum(weight, NOBODY), rest, fit

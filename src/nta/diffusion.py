@@ -13,7 +13,7 @@ from nta.errors import Notice
 from nta.intervals import allowed_drops, coefficient_intervals
 from nta.misfit import chance_to_fit_worse
 from nta.settings import Used
-from nta.shared import fit_shared, guess_shared, seem_free
+from nta.shared import SharedModel, fit_shared, guess_shared, seem_free
 from nta.steps import Stride, gather_steps, shortest_stride
 from nta.tracks import Tracks
 from nta.video import Calibration
@@ -34,6 +34,7 @@ class Diffusion:
         that does not move, of a chain of unrelated detections, of diffusion with a velocity of its own and of that in a trap
     p_fit : (m,) float64, chance that a freely diffusing particle of this coefficient fits as badly or worse
     stokes_einstein_nm_um2_s : diameter in nm times diffusion coefficient
+    shared : what all tracks share
     chosen : ``localisation_floor_px, localisation_factor, wrong_link_share, stride_frames``, and the exposure where it is estimated
     """
 
@@ -50,6 +51,7 @@ class Diffusion:
     loglik_confined: np.ndarray
     p_fit: np.ndarray
     stokes_einstein_nm_um2_s: float
+    shared: SharedModel | None = None
     chosen: Mapping[str, Used] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
 
@@ -120,7 +122,7 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
     edges = np.append(first, len(strided.owner))
     m, k = len(first), len(grid)
     n_steps = np.add.reduceat(np.diff(strided.start) - 1, first)
-    lapse = np.add.reduceat(strided.frame[strided.start[1:] - 1] - strided.frame[strided.start[:-1]], first) / n_steps
+    lapse = np.add.reduceat(strided.lapse, first) / n_steps
     spots = np.append(strided.start[first], strided.start[-1])
     noise = np.add.reduceat(model.variance_um2(strided), spots[:-1]) / np.diff(spots) / (lapse * model.dt_s)
     loglik, others, (d, low, high, p_fit) = np.empty((m, k), np.float32), np.empty((4, m)), np.empty((4, m))
@@ -147,7 +149,7 @@ def find_diffusion(tracks: Tracks, drift: Drift, calibration: Calibration, visco
         p_fit[some] = np.minimum(np.minimum.reduceat(each, first[some] - edges[some.start]) * parts, 1.0)
     immobile, chain, directed, confined = others
     return Diffusion(
-        strided.owner[first], d, low, high, n_steps, grid, loglik, immobile, chain, directed, confined, p_fit, constant,
+        strided.owner[first], d, low, high, n_steps, grid, loglik, immobile, chain, directed, confined, p_fit, constant, model,
         chosen={**chosen, "stride_frames": Used(stride, "measured"), "correlation_doubt": Used(round(apart.doubt, 4), "measured")},
         notices=notices,
     )  # fmt: skip

@@ -25,6 +25,7 @@ from nta.result import Result, Source
 from nta.settings import KNOBS, Settings, Used
 from nta.sizes import Sizes, find_sizes
 from nta.spots import find_spots
+from nta.swaps import cut_swaps
 from nta.tracks import Tracks, link_spots
 from nta.video import Calibration, open_video
 
@@ -97,6 +98,9 @@ def _size(
     report("size", 0, 3)
     drift = find_drift(tracks, calibration)
     diffusion = find_diffusion(tracks, drift, calibration, viscosity)
+    cut = cut_swaps(tracks, diffusion, drift, calibration)
+    if len(cut) > len(tracks):
+        tracks, diffusion = cut, find_diffusion(cut, drift, calibration, viscosity)
     report("size", 1, 3)
     presence = limit = None
     if len(diffusion):

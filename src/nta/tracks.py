@@ -53,6 +53,13 @@ class Tracks:
         """(n_spots,) number of the track each spot belongs to."""
         return np.repeat(np.arange(len(self)), self.n_spots)
 
+    def cut(self, at: np.ndarray) -> Tracks:
+        """Return the same with tracks that begin anew at the rows `at` of the spots."""
+        start = np.union1d(self.start, at)
+        chance = self.link_chance.copy()
+        chance[start[:-1]] = 1.0
+        return replace(self, start=start, flags=_flags(np.diff(start), self.chosen["min_frames"].value), link_chance=chance)
+
     @property
     def one_particle(self) -> np.ndarray:
         """(n,) chance that all links of a track are right, so that it is one particle; NaN where nobody knows."""
@@ -123,9 +130,14 @@ def _tracks(
     spots: Spots, start: np.ndarray, chance: np.ndarray, gate_px: np.ndarray, settings: Settings, chosen: dict[str, Used]
 ) -> Tracks:
     """Flag what is too short; `spots` are ordered by track, `chance` is theirs."""
-    count = np.diff(start)
-    flags = np.zeros(len(count), np.uint32)
-    flags[count == 1] |= np.uint32(Flag.UNLINKED)
-    flags[(count > 1) & (count < settings.tracks.min_frames)] |= np.uint32(Flag.TOO_SHORT)
+    flags = _flags(np.diff(start), settings.tracks.min_frames)
     chance[start[:-1]] = 1.0
     return Tracks(spots, start, flags, chance, gate_px, {**chosen, "min_frames": settings.used("min_frames")})
+
+
+def _flags(n_spots: np.ndarray, least: int) -> np.ndarray:
+    """Return the flags of tracks of so many spots, of which `least` are needed."""
+    flags = np.zeros(len(n_spots), np.uint32)
+    flags[n_spots == 1] |= np.uint32(Flag.UNLINKED)
+    flags[(n_spots > 1) & (n_spots < least)] |= np.uint32(Flag.TOO_SHORT)
+    return flags
