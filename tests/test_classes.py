@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,8 +97,13 @@ def test_a_name_that_would_also_be_filled_in_is_refused(spec: str, twin: str) ->
         parse_classes(spec)
 
 
-def case(sample: tuple[tuple[float, float, float], ...], n: int = 60, particles: float = 60.0) -> tuple[Distribution, Diffusion]:
-    """Return a made-up distribution, and tracks whose posteriors are its own, each track at one size."""
+def case(
+    sample: tuple[tuple[float, float, float], ...], n: int = 60, particles: float = 60.0, often_seen: Callable[[Any], Any] = np.ones_like
+) -> tuple[Distribution, Diffusion]:
+    """Return a made-up distribution, and tracks whose posteriors are its own, each track at one size.
+
+    Particles of a size are seen as often as others, or as `often_seen` says.
+    """
     rng = np.random.default_rng(0)
     dist = fake_distribution(rng, sample, n, 0.08)
     at = rng.choice(len(GRID_NM), n, p=dist.weight)
@@ -104,7 +111,12 @@ def case(sample: tuple[tuple[float, float, float], ...], n: int = 60, particles:
     posterior /= posterior.sum(axis=1, keepdims=True)
     outlier = np.zeros((n, 4))
     posterior[0], outlier[0, 0] = 0.0, 1.0
-    changed = {"posterior": posterior, "outlier": outlier, "independent_particles": particles}
+    changed = {
+        "posterior": posterior,
+        "outlier": outlier,
+        "independent_particles": particles,
+        "seen_if_all": particles * often_seen(dist.grid_nm),
+    }
     dist = Distribution(**{**{k: v for k, v in vars(dist).items() if not k.startswith("_") and k != "edges_nm"}, **changed})
     d, track = 490.7 / GRID_NM[at], 2 * np.arange(n) + 1
     nothing = np.full(n, -50.0)
@@ -140,6 +152,15 @@ def test_a_class_nobody_was_seen_in_keeps_an_upper_bound() -> None:
     assert last.low == pytest.approx(0, abs=1e-4)
     # Jeffreys for 0 of 50
     assert last.high == pytest.approx(0.049, abs=0.005)
+
+
+def test_of_those_who_hardly_come_by_more_may_have_been_missed() -> None:
+    # a third as many of the large ones are seen, as they stay longer and fewer come by: 0 of 16
+    dist, diffusion = case(((1.0, 95.0, 1.2),), particles=50.0, often_seen=lambda d: np.where(d < 500, 1.0, 0.33))
+    fraction = find_classes(dist, diffusion, 121, DEFAULT).fraction
+    assert fraction[-1].high == pytest.approx(0.138, abs=0.01)
+    same = find_classes(*case(((1.0, 95.0, 1.2),), particles=50.0), 121, DEFAULT).fraction
+    assert (fraction[1].low, fraction[1].high) == pytest.approx((same[1].low, same[1].high), rel=1e-6)
 
 
 def test_posterior_of_each_track_sums_to_one_and_names_its_class() -> None:

@@ -87,8 +87,8 @@ def parse_classes(spec: str) -> tuple[SizeClass, ...]:
 def find_classes(distribution: Distribution, diffusion: Diffusion, n_tracks: int, spec: str) -> Classes:
     """Return each class's share of the distribution and each track's posterior class.
 
-    The interval of a share is the replicates', widened to what a count of independent particles allows (Jeffreys), down to zero where
-    the tracks are explained as well without the class, and up to one where they are without all others.
+    The interval of a share is the replicates', widened to what a count of independent particles of its sizes allows (Jeffreys), down to
+    zero where the tracks are explained as well without the class, and up to one where they are without all others.
     """
     classes = parse_classes(spec)
     p_class = np.full((n_tracks, len(classes)), np.nan)
@@ -119,7 +119,7 @@ def _cells_inside(grid_nm: np.ndarray, classes: tuple[SizeClass, ...]) -> np.nda
 def _widened(share: Interval, c: SizeClass, distribution: Distribution) -> Interval:
     from scipy.special import betaincinv
 
-    n = max(distribution.independent_particles, 1.0)
+    n = max(_seen(c, distribution), 1.0)
     value = min(max(share.value, 0.0), 1.0)
     a, b = value * n + 0.5, (1 - value) * n + 0.5
     low, high = float(betaincinv(a, b, 0.025)), float(betaincinv(a, b, 0.975))
@@ -130,3 +130,13 @@ def _widened(share: Interval, c: SizeClass, distribution: Distribution) -> Inter
         high = 1.0
     low_stat, high_stat = min(share.low_stat, low, value), max(share.high_stat, high, value)
     return Interval(value, min(share.low, low_stat), max(share.high, high_stat), low_stat, high_stat)
+
+
+def _seen(c: SizeClass, distribution: Distribution) -> float:
+    """Return how many different particles would be seen if all were of the class: of large ones, which stay, fewer come by.
+
+    Its sizes count as they are found in it, half a particle's worth of them evenly.
+    """
+    inside = _cells_inside(distribution.grid_nm, (c,))[:, 0]
+    weight = distribution.weight * inside + 0.5 / max(distribution.independent_particles, 0.5) * inside / max(inside.sum(), 1e-12)
+    return float(weight @ distribution.seen_if_all / max(weight.sum(), 1e-300))

@@ -15,7 +15,7 @@ from nta.emptiness import find_emptiable
 from nta.errors import Notice
 from nta.mixture import Evidence, Mixture, fit_mixtures
 from nta.physics import ZERO_CELSIUS_K
-from nta.presence import UNEVENNESS, Presence, span_frames, stuck_or_chance
+from nta.presence import Presence, span_frames, stuck_or_chance, tracks_of_one
 from nta.replicates import draw_replicates
 from nta.settings import Settings, Used
 from nta.tracks import Tracks
@@ -73,6 +73,7 @@ class Distribution:
     posterior : (m, l) float32, probability of each size of the grid of `Diffusion` for each of its tracks
     outlier : (m, 4) float64, probability that it is immobile, a chain of chance links, directed, or confined
     independent_particles : how many different particles the tracks are of
+    seen_if_all : (k,) float64, the same if all particles that there are were of one size, for each
     emptiable : ``(low_nm, high_nm) -> bool``, whether the tracks are explained as well without any particle between
     """
 
@@ -90,6 +91,7 @@ class Distribution:
     posterior: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     outlier: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
     independent_particles: float = 0.0
+    seen_if_all: np.ndarray = field(default_factory=lambda: np.empty(0))
     emptiable: Callable[[float, float], bool] = _never
     chosen: Mapping[str, Used] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
@@ -229,6 +231,7 @@ def find_distribution(
         posterior=posterior,
         outlier=outlier,
         independent_particles=float(posterior.sum(axis=0) @ (1 / evidence.tracks_per_particle)),
+        seen_if_all=mixture.number.sum() * np.interp(ln_grid, evidence.ln_d, evidence.expected / evidence.tracks_per_particle),
         emptiable=find_emptiable(evidence, mixture, float(np.exp(1.96 * scale_sd))),
         chosen={**presence.chosen, "population_widths": Used(mixture.widths, "measured")},
     )
@@ -285,8 +288,7 @@ def _evidence(tracks: Tracks, diffusion: Diffusion, presence: Presence) -> Evide
         best = np.maximum(log_matrix.max(axis=1), log_outlier[rows].max(axis=1))[:, None]
         matrix[rows] = np.exp(np.where(log_matrix - best > least, log_matrix - best, -np.inf))
         log_outlier[rows] -= best
-    # a visitor that leaves no track is no evidence
-    per_particle = np.maximum(UNEVENNESS * presence.tracks / presence.visitors_um, 1.0)
+    per_particle = tracks_of_one(presence.tracks, presence.visitors_um)
     return Evidence(matrix, presence.tracks, np.exp(log_outlier), np.log(diffusion.grid_nm), per_particle, presence.visitors_um)
 
 
