@@ -18,6 +18,7 @@ SURE = 0.99  # a link more certain is not doubted
 CLEARLY = 1.0  # ln of how much likelier two speeds are than one, where it is they that tell
 SIZES = 41  # of the grid of sizes, among which the speeds before and after are compared
 PASSES = 3  # a track may have been of several particles
+TOGETHER = 1000  # links, before and after which the tracks are read at a time
 
 
 def cut_swaps(tracks: Tracks, diffusion: Diffusion, drift: Drift, calibration: Calibration) -> Tracks:
@@ -61,12 +62,15 @@ def _swaps(
     if not len(some):
         return np.empty(0, np.int64)
     d, log_rho = sizes
-    before = model.loglik(_pieces(steps, steps.start[own[some]], some), d)
-    after = model.loglik(_pieces(steps, some, steps.start[own[some] + 1]), d)
-    same = np.logaddexp.reduce(before + after + log_rho, axis=1)
-    other = np.logaddexp.reduce(before + log_rho, axis=1) + np.logaddexp.reduce(after + log_rho, axis=1)
+    favour = np.empty(len(some))
+    for part in (slice(i, i + TOGETHER) for i in range(0, len(some), TOGETHER)):
+        at = some[part]
+        before = model.loglik(_pieces(steps, steps.start[own[at]], at), d)
+        after = model.loglik(_pieces(steps, at, steps.start[own[at] + 1]), d)
+        same = np.logaddexp.reduce(before + after + log_rho, axis=1)
+        favour[part] = np.logaddexp.reduce(before + log_rho, axis=1) + np.logaddexp.reduce(after + log_rho, axis=1) - same
     likely = np.maximum(chance[some], 1e-6)
-    odds = np.where(other > same + CLEARLY, (1 - likely) / likely * np.exp(np.clip(other - same, -50, 50)), 0.0)
+    odds = np.where(favour > CLEARLY, (1 - likely) / likely * np.exp(np.minimum(favour, 50.0)), 0.0)
     # of each track the likeliest place, if it is one at all
     cut = np.zeros(len(first))
     np.add.at(cut, own[some], odds)
