@@ -142,8 +142,10 @@ def find_view(tracks: Tracks, rows: np.ndarray, calibration: Calibration, exposu
     if len(step):
         hidden = float(crowd.hidden(spots.snr[sized & clear]).mean())
         stays = float(crowd.staying(np.mean(step**2, keepdims=True) / (4 * dt_s), dt_s)[0])
-    missed_share = (missed + GUESSED_MISSED * WORTH) / (missed + followed + WORTH) - hidden * (1 - stays) ** 2
-    broken_share = (broken / 2 + GUESSED_BROKEN * WORTH) / (np.count_nonzero(sized & clear & inner) + WORTH) - hidden * stays * (1 - stays)
+    missed_share = max((missed + GUESSED_MISSED * WORTH) / (missed + followed + WORTH) - hidden * (1 - stays) ** 2, 0.0)
+    broken_share = (broken / 2 + GUESSED_BROKEN * WORTH) / (np.count_nonzero(sized & clear & inner) + WORTH)
+    # two missed in succession, by chance or hidden, end a track though no link breaks
+    broken_share = max(broken_share - hidden * stays * (1 - stays) - missed_share**2, 0.0)
     return View(
         threshold_snr=threshold,
         light=_light(spots.snr, spots.x_sd_px / spots.width_px),
@@ -153,8 +155,8 @@ def find_view(tracks: Tracks, rows: np.ndarray, calibration: Calibration, exposu
         n_frames=spots.n_frames,
         gap_frames=tracks.chosen["gap_frames"].value,
         min_frames=min_frames,
-        missed_share=max(float(missed_share), 0.0),
-        broken_share=max(float(broken_share), 0.0),
+        missed_share=float(missed_share),
+        broken_share=float(broken_share),
         field_um=spots.field_um(pixel_um),
         flow_um_s=(flow[0], flow[1]),
         crowd=crowd,
