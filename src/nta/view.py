@@ -145,7 +145,7 @@ def find_view(tracks: Tracks, rows: np.ndarray, calibration: Calibration, exposu
     missed_share = max((missed + GUESSED_MISSED * WORTH) / (missed + followed + WORTH) - hidden * (1 - stays) ** 2, 0.0)
     broken_share = (broken / 2 + GUESSED_BROKEN * WORTH) / (np.count_nonzero(sized & clear & inner) + WORTH)
     # two missed in succession, by chance or hidden, end a track though no link breaks
-    broken_share = max(broken_share - hidden * stays * (1 - stays) - missed_share**2, 0.0)
+    unbroken = hidden * stays * (1 - stays) + missed_share**2
     return View(
         threshold_snr=threshold,
         light=_light(spots.snr, spots.x_sd_px / spots.width_px),
@@ -156,7 +156,7 @@ def find_view(tracks: Tracks, rows: np.ndarray, calibration: Calibration, exposu
         gap_frames=tracks.chosen["gap_frames"].value,
         min_frames=min_frames,
         missed_share=float(missed_share),
-        broken_share=float(broken_share),
+        broken_share=max(float(broken_share - unbroken), 0.0),
         field_um=spots.field_um(pixel_um),
         flow_um_s=(flow[0], flow[1]),
         crowd=crowd,
