@@ -11,9 +11,9 @@ from nta.depth import BRIGHTEST, DIMMEST, Depth
 from nta.view import View
 
 KNEE = 4.0  # how sharply the small sizes' power of the diameter turns into the large ones'
+RAYLEIGH = 6.0  # power of the diameter, of what is small against the wavelength; nobody's light grows faster
 # ln of the peak of 100 nm over the threshold; exponents of light over diameter below and above the knee; ln of the knee over 100 nm.
-# Rayleigh's 6th power for what is small against the wavelength; above, about the 1st, or none at the camera's ceiling
-RAYLEIGH = 6.0  # and nobody's light grows faster
+# Above it about the 1st power, or none at the camera's ceiling
 PRIOR_MEAN = np.array([0.5, RAYLEIGH, 1.0, np.log(2.0)])
 PRIOR_SD = np.array([10.0, 2.0, 1.0, 0.7])
 KNEES = np.log(np.geomspace(0.5, 4.0, 7))  # over 100 nm, among which it is averaged: many are often about as likely

@@ -16,8 +16,8 @@ from nta.video import Calibration
 CLEARLY = 3.0  # ln of a ratio of likelihoods
 FIT_TRACKS, FIT_GROUPS, FIT_GRID = 600, 6, 40
 # ln of the localisation floor in px, ln of the factor on a spot's own error, logit of the share of wrong links. Simulated spots that smear
-# by their motion err by 1.06 to 1.28 times their own error; in correlated frames, where noise is smoothed with the motion, next to nothing
-# is known
+# by their motion err by 1.19 to 1.28 times their own error, root mean square; in correlated frames, where noise is smoothed with the
+# motion, next to nothing is known
 PRIOR = (np.array([np.log(0.05), np.log(1.22), -5.0]), np.array([0.5, 0.05, 1.0]))
 CORRELATED_PRIOR = (np.array([np.log(0.05), np.log(0.5), -5.0]), np.array([1.0, 1.5, 1.0]))
 BLOCK_SPOTS = 50_000  # whose neighbours are looked for at a time

@@ -35,9 +35,13 @@ class Steps:
 
     def some(self, rows: np.ndarray) -> Steps:
         """Return only the sub-tracks `rows`."""
-        take = np.concatenate([np.arange(self.start[r], self.start[r + 1]) for r in rows])
-        start = np.concatenate([[0], np.cumsum(np.diff(self.start)[rows])])
-        return Steps(self.x_um[take], self.y_um[take], self.frame[take], self.spot_variance_um2[take], start, self.owner[rows])
+        return self.pieces(self.start[rows], self.start[rows + 1], self.owner[rows])
+
+    def pieces(self, begin: np.ndarray, end: np.ndarray, owner: np.ndarray) -> Steps:
+        """Return what lies from the spots `begin` to before the spots `end`, one after the other; they may overlap."""
+        take = np.concatenate([np.arange(b, e) for b, e in zip(begin, end, strict=True)])
+        start = np.append(0, np.cumsum(end - begin))
+        return Steps(self.x_um[take], self.y_um[take], self.frame[take], self.spot_variance_um2[take], start, owner)
 
     def part(self, first: int, last: int) -> Steps:
         """Return the sub-tracks from `first` to before `last`, as views."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from nta.blocks import by_motion
 from nta.diffusion import Diffusion
 from nta.drift import Drift
 from nta.shared import SharedModel
-from nta.steps import Steps, gather_steps
+from nta.steps import gather_steps
 from nta.tracks import Tracks
 from nta.video import Calibration
 
@@ -65,8 +63,8 @@ def _swaps(
     favour = np.empty(len(some))
     for part in (slice(i, i + TOGETHER) for i in range(0, len(some), TOGETHER)):
         at = some[part]
-        before = model.loglik(_pieces(steps, steps.start[own[at]], at), d)
-        after = model.loglik(_pieces(steps, at, steps.start[own[at] + 1]), d)
+        before = model.loglik(steps.pieces(steps.start[own[at]], at, own[at]), d)
+        after = model.loglik(steps.pieces(at, steps.start[own[at] + 1], own[at]), d)
         same = np.logaddexp.reduce(before + after + log_rho, axis=1)
         favour[part] = np.logaddexp.reduce(before + log_rho, axis=1) + np.logaddexp.reduce(after + log_rho, axis=1) - same
     likely = np.maximum(chance[some], 1e-6)
@@ -77,13 +75,3 @@ def _swaps(
     order = np.lexsort((-odds, own[some]))
     best = order[np.unique(own[some][order], return_index=True)[1]]
     return row[some[best[cut[own[some[best]]] > 1]]]
-
-
-def _pieces(steps: Steps, begin: np.ndarray, end: np.ndarray) -> Steps:
-    """Return parts of tracks, from rows `begin` to before rows `end`, one after the other; they may overlap."""
-    take = np.concatenate([np.arange(b, e) for b, e in zip(begin, end, strict=True)])
-    start = np.append(0, np.cumsum(end - begin))
-    return replace(
-        steps, x_um=steps.x_um[take], y_um=steps.y_um[take], frame=steps.frame[take], spot_variance_um2=steps.spot_variance_um2[take],
-        start=start, owner=np.arange(len(begin)),
-    )  # fmt: skip
